@@ -1,0 +1,330 @@
+"""The container (§3): signature, version, chunks.  Bytes to typed records and back, no pixels and no models.
+
+The structs describe and never decide; the rules stand in `check_header` and `scan`, in clause order. A file is scanned without
+reading the bodies of its chunks, whatever their size.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from construct import Bytes, Construct, ConstructError, Container, GreedyBytes, If, Int8ub, Int32ub, Struct, VarInt, this
+from construct import BitStruct, Nibble
+
+from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
+from sdf_format.magic import SIGNATURE
+
+MAJOR, MINOR = 1, 0             # §3.1
+MAX_SIDE = 65535                # §3.3
+MAX_CHUNKS = 128                # §3.2
+MAX_LENGTH = 2**31 - 1          # §3.2
+MAX_HEADER = 4096               # §3.2, body of H
+HASH_SHORT, HASH_LONG = 4, 32   # §3.3
+
+# Table 3.1, chunk types. Bit 5 of a type (ASCII lower case) makes it ancillary.
+HEADER_CHUNK, ALPHA_CHUNK, DATA_CHUNK = b"H", b"A", b"D"
+EXIF_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK = b"e", b"i", b"t", b"x"
+CHUNKS = {
+    HEADER_CHUNK: "header",
+    ALPHA_CHUNK: "alpha plane",
+    DATA_CHUNK: "payload",
+    EXIF_CHUNK: "EXIF",
+    ICC_CHUNK: "ICC profile",
+    TEXT_CHUNK: "text",
+    XMP_CHUNK: "XMP",
+}
+REPEATABLE = {TEXT_CHUNK}
+ANCILLARY = 0x20
+
+MODES = ("L", "RGB", "LA", "RGBA")      # table 3.2
+
+# §3.1 Version, after the signature
+Version = Struct(
+    "major" / Int8ub,
+    "minor" / Int8ub,
+)
+
+# §3.2 Chunk head; the body and a CRC-32 follow
+ChunkHead = Struct(
+    "type" / Bytes(1),
+    "length" / VarInt,
+)
+
+# §3.3 Header
+HeaderBody = Struct(
+    "width" / VarInt,                                            # pixels
+    "height" / VarInt,                                           # pixels
+    "layout" / BitStruct("kind" / Nibble, "mode" / Nibble),      # tables 5.1, 3.2
+    "model" / VarInt,                                            # table 4.1; 0: named by its whole hash alone
+    "hash" / If(this.model > 0, Bytes(HASH_SHORT)),
+    "unregistered" / If(this.model == 0, Struct(
+        "hash" / Bytes(HASH_LONG),
+        "channels" / VarInt,                                     # of the latent
+        "cell" / VarInt,                                         # pixels a side of one latent position
+    )),
+    "parameters" / GreedyBytes,                                  # of the payload kind, §5
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """§3.3.  model 0 stands for weights that the specification does not register: then `weights` has 32 bytes, otherwise 4."""
+
+    width: int
+    height: int
+    mode: str
+    kind: int
+    model: int
+    weights: bytes
+    parameters: bytes
+    channels: int | None = None
+    cell: int | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where a chunk lies.  offset: of its type byte; body: of its first body byte; available: body bytes in the file."""
+
+    type: bytes
+    offset: int
+    body: int
+    length: int
+    available: int
+
+    @property
+    def name(self) -> str:
+        return CHUNKS.get(self.type, "unknown")
+
+    @property
+    def ancillary(self) -> bool:
+        return bool(self.type[0] & ANCILLARY)
+
+    @property
+    def end(self) -> int:
+        """Offset of the byte after the CRC."""
+        return self.body + self.length + 4
+
+
+@dataclass(frozen=True)
+class File:
+    """A scanned file.  problem: what `load` and `verify` have to say about its end, if anything."""
+
+    major: int
+    minor: int
+    header: Header
+    chunks: tuple[Chunk, ...]
+    problem: BadFile | None
+
+    def find(self, kind: bytes) -> Chunk | None:
+        return next((c for c in self.chunks if c.type == kind), None)
+
+
+def parse(struct: Construct, data: bytes, where: str) -> Container:
+    """`data` read by `struct`, completely and in its one canonical spelling; otherwise BadFile.  §3.2, "integers"."""
+    try:
+        fields = struct.parse(data)
+        again = struct.build(fields)
+    except (ConstructError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise BadFile(f"{where}: cannot be read: {str(error).splitlines()[-1]}") from error
+    if again != data:
+        raise BadFile(f"{where}: {len(data)} bytes where the same fields take {len(again)}; not the canonical form")
+    return fields
+
+
+def check_header(header: Header) -> None:
+    """The rules of §3.3 that need no knowledge of kinds or models."""
+    for name, value in (("width", header.width), ("height", header.height)):
+        if not 1 <= value <= MAX_SIDE:
+            raise BadFile(f"§3.3 {name}: {value} is outside 1..{MAX_SIDE}")
+    if header.model == 0 and not (1 <= (header.channels or 0) <= 65535 and 1 <= (header.cell or 0) <= 64):
+        raise BadFile(f"§3.3 latent: {header.channels} channels, cells of {header.cell} pixels; wanted 1..65535 and 1..64")
+
+
+def parse_header(body: bytes) -> Header:
+    """§3.3"""
+    raw = parse(HeaderBody, body, "§3.3 chunk H")
+    if raw.layout.mode >= len(MODES):
+        raise Unsupported(f"table 3.2: colour mode {raw.layout.mode} is unknown here (this decoder knows 0..{len(MODES) - 1})")
+    named = raw.unregistered
+    header = Header(
+        width=raw.width, height=raw.height, mode=MODES[raw.layout.mode], kind=raw.layout.kind, model=raw.model,
+        weights=named.hash if named else raw.hash, parameters=raw.parameters,
+        channels=named.channels if named else None, cell=named.cell if named else None,
+    )
+    check_header(header)
+    return header
+
+
+def build_header(header: Header) -> bytes:
+    """§3.3; BadInput if a field cannot be written."""
+    try:
+        check_header(header)
+        named = dict(hash=header.weights, channels=header.channels, cell=header.cell) if header.model == 0 else None
+        return HeaderBody.build(dict(
+            width=header.width, height=header.height, layout=dict(kind=header.kind, mode=MODES.index(header.mode)),
+            model=header.model, hash=header.weights, unregistered=named, parameters=header.parameters,
+        ))
+    except (BadFile, ConstructError, ValueError) as error:
+        raise BadInput(f"this header cannot be written: {error}") from error
+
+
+def crc(*parts: bytes) -> int:
+    """CRC-32 of ISO 3309, as in PNG and zlib.  §3.2"""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return value
+
+
+def _head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
+    """(type, length, head size) of the chunk at `offset`; Truncated if the file ends inside it."""
+    stream.seek(offset)
+    raw = stream.read(6)                         # a type and a VarInt of MAX_LENGTH
+    if not raw:
+        raise Truncated(f"§3.2 the file ends at offset {offset}, before its payload chunk; fetch it again")
+    buffer = io.BytesIO(raw)
+    try:
+        head = ChunkHead.parse_stream(buffer)
+    except ConstructError as error:
+        if len(raw) < 6:
+            raise Truncated(f"§3.2 the file ends inside the chunk head at offset {offset}") from error
+        raise BadFile(f"§3.2 chunk at offset {offset}: its length is longer than five bytes") from error
+    if ChunkHead.build(head) != raw[: buffer.tell()]:
+        raise BadFile(f"§3.2 chunk at offset {offset}: its length is not in canonical form")
+    if not head.type.isalpha():
+        raise BadFile(f"§3.2 chunk at offset {offset}: type {head.type!r} is not an ASCII letter")
+    if head.length > MAX_LENGTH:
+        raise BadFile(f"§3.2 chunk {head.type.decode()} at offset {offset}: length {head.length} is over {MAX_LENGTH}")
+    return head.type, head.length, buffer.tell()
+
+
+def scan(stream: BinaryIO, start: int = 0) -> File:
+    """Find the chunks of the file that begins at `start`, and read its header.
+
+    A file that ends early or goes wrong behind its header is returned with `problem` set: its size and metadata are known
+    even if its picture is not. Raises BadFile or Unsupported for anything up to the header's CRC.
+    """
+    stream.seek(0, io.SEEK_END)
+    size = stream.tell()
+    stream.seek(start)
+    front = stream.read(len(SIGNATURE) + Version.sizeof())
+    if not front.startswith(SIGNATURE):
+        raise BadFile(f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file")
+    if len(front) < len(SIGNATURE) + Version.sizeof():
+        raise Truncated("§3.1 the file ends inside its version")
+    version = Version.parse(front[len(SIGNATURE):])
+    if version.major != MAJOR:
+        raise Unsupported(f"§3.1 version {version.major}.{version.minor}: this decoder knows version {MAJOR}; update it")
+    chunks: list[Chunk] = []
+    header: Header | None = None
+    offset = start + len(front)
+    problem: BadFile | None = None
+    try:
+        while not chunks or chunks[-1].type != DATA_CHUNK:
+            if len(chunks) == MAX_CHUNKS:
+                raise BadFile(f"§3.2 more than {MAX_CHUNKS} chunks")
+            kind, length, head = _head(stream, offset)
+            body = offset + head
+            chunk = Chunk(kind, offset, body, length, max(0, min(length, size - body)))
+            _check_order(chunk, chunks)
+            chunks.append(chunk)
+            if kind == HEADER_CHUNK:
+                if length > MAX_HEADER:
+                    raise BadFile(f"§3.2 chunk H: length {length} is over {MAX_HEADER}")
+                header = parse_header(read(stream, chunk, prefix=front[len(SIGNATURE):]))
+            if chunk.end > size:
+                raise Truncated(f"§3.2 chunk {kind.decode()} at offset {offset} should end at offset {chunk.end}; "
+                                f"the file ends at {size}")
+            offset = chunk.end
+        if size > offset:
+            raise BadFile(f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})")
+    except BadFile as error:
+        if header is None:
+            raise
+        problem = error
+    assert header is not None                    # the first chunk is H, and the loop read it
+    return File(version.major, version.minor, header, tuple(chunks), problem)
+
+
+def _check_order(chunk: Chunk, before: Sequence[Chunk]) -> None:
+    """§3.2: H first, no critical chunk of an unknown type, nothing twice that may stand once."""
+    name = chunk.type.decode()
+    if not before and chunk.type != HEADER_CHUNK:
+        raise BadFile(f"§3.2 the first chunk is {name} (offset {chunk.offset}); it must be H")
+    if not chunk.ancillary and chunk.type not in CHUNKS:
+        raise Unsupported(f"§3.2 critical chunk {name} at offset {chunk.offset} is unknown here; update the decoder")
+    if chunk.type in CHUNKS and chunk.type not in REPEATABLE and any(c.type == chunk.type for c in before):
+        raise BadFile(f"§3.2 a second chunk {name} at offset {chunk.offset}")
+
+
+def read(stream: BinaryIO, chunk: Chunk, prefix: bytes = b"") -> bytes:
+    """The body of a chunk, its CRC checked.  prefix: what else the CRC covers (§3.2: the version, for H)."""
+    raw = read_part(stream, chunk)
+    if len(raw) < chunk.length:
+        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: {len(raw)} of {chunk.length} bytes are there")
+    stored = stream.read(4)
+    if len(stored) < 4:
+        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: the file ends inside its CRC")
+    _compare(chunk, crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)), raw), Int32ub.parse(stored))
+    return raw
+
+
+def read_part(stream: BinaryIO, chunk: Chunk) -> bytes:
+    """What the file has of a chunk's body, unchecked: for files that end early."""
+    stream.seek(chunk.body)
+    return stream.read(chunk.available)
+
+
+def _compare(chunk: Chunk, found: int, stored: int) -> None:
+    if found != stored:
+        raise BadFile(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: its CRC is {stored:08x}, its bytes give "
+                      f"{found:08x}; the file was damaged, fetch it again")
+
+
+def verify_chunk(stream: BinaryIO, file: File, chunk: Chunk) -> None:
+    """Check one chunk's CRC in pieces of 1 MiB, whatever its size."""
+    if chunk.end > chunk.body + chunk.available + 4:
+        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there")
+    prefix = Version.build(dict(major=file.major, minor=file.minor)) if chunk.type == HEADER_CHUNK else b""
+    value = crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)))
+    stream.seek(chunk.body)
+    left = chunk.length
+    while left:
+        block = stream.read(min(left, 1 << 20))
+        if not block:
+            raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: the file ends inside it")
+        value = zlib.crc32(block, value)
+        left -= len(block)
+    stored = stream.read(4)
+    if len(stored) < 4:
+        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: the file ends inside its CRC")
+    _compare(chunk, value, Int32ub.parse(stored))
+
+
+def verify(stream: BinaryIO, file: File) -> None:
+    """Every byte of the file, without a model: signature, structure and all CRCs."""
+    for chunk in file.chunks:
+        if chunk.available == chunk.length:
+            verify_chunk(stream, file, chunk)
+    if file.problem:
+        raise file.problem
+
+
+def build_chunk(kind: bytes, body: bytes, prefix: bytes = b"") -> bytes:
+    """§3.2; BadInput if the body is too long."""
+    if len(body) > MAX_LENGTH:
+        raise BadInput(f"a chunk holds at most {MAX_LENGTH} bytes, not {len(body)}")
+    head = ChunkHead.build(dict(type=kind, length=len(body)))
+    return head + body + Int32ub.build(crc(prefix, head, body))
+
+
+def build(header: Header, payload: bytes, others: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """A whole file: header, the other chunks in the order given, payload.  §3"""
+    version = Version.build(dict(major=MAJOR, minor=MINOR))
+    parts = [SIGNATURE, version, build_chunk(HEADER_CHUNK, build_header(header), version)]
+    parts += [build_chunk(kind, body) for kind, body in others]
+    return b"".join([*parts, build_chunk(DATA_CHUNK, payload)])

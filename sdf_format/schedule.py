@@ -1,0 +1,130 @@
+"""Noise levels and bits of every step (§4.2), from the header alone: integers in, integers for the bits out.
+
+A level is a log-SNR in nat, log(signal variance / noise variance) per latent value of unit scale. A step ends at its level and
+owns its bits of the payload. Levels may differ in the last bit between platforms; bits cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from construct import Array, Construct, Int8ub, Struct, Switch, VarInt, ZigZag, this
+
+from sdf_format.errors import BadFile, Unsupported
+
+LAW, REGISTERED, INLINE = range(3)      # table 4.2, forms
+LEVEL_LIMIT = 16.0                      # nat, either side: §4.2
+LAW_LEVEL, LAW_SLOPE, LAW_BEND = 16, 16, 64     # units of 1/n nat, §4.2.1
+REGISTERED_LEVEL, REGISTERED_BITS = 1024, 1024  # units of 1/n nat and 1/n bit per cell, §4.2.2
+REGISTERED_GAIN = 64                    # unit 1/n, §4.2.2
+INLINE_LEVEL = 64                       # unit 1/n nat, §4.2.3
+
+# §4.2.1 The law: level(k) = end + slope * u + bend * u^2 with u = ln(k / steps); bits up to step k in proportion to k^2
+Law = Struct(
+    "steps" / Int8ub,
+    "end" / ZigZag,             # 1/16 nat
+    "slope" / VarInt,           # 1/16
+    "bend" / ZigZag,            # 1/64
+)
+
+# §4.2.2 A registered table, its bits scaled by the number of cells and by one gain
+Registered = Struct(
+    "table" / VarInt,           # table 4.3
+    "gain" / VarInt,            # 1/64
+)
+
+# §4.2.3 Everything in the file
+Inline = Struct(
+    "steps" / Int8ub,
+    "first" / ZigZag,                                       # 1/64 nat
+    "rises" / Array(lambda c: max(0, c.steps - 1), VarInt), # 1/64 nat
+    "bits" / Array(this.steps, VarInt),
+)
+
+FORMS: dict[int, Construct] = {LAW: Law, REGISTERED: Registered, INLINE: Inline}
+
+
+def by_form(form: object) -> Construct:
+    """The struct that the form selects, for use inside another struct."""
+    return Switch(form, FORMS)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """levels: log-SNR [nat] at the end of each step, increasing; bits: of each step."""
+
+    levels: tuple[float, ...]
+    bits: tuple[int, ...]
+
+
+@lru_cache(maxsize=1)
+def registry() -> dict[int, dict]:
+    """Table 4.3: id to name, levels [1/1024 nat] and bits [1/1024 bit a cell]."""
+    text = resources.files("sdf_format").joinpath("data/schedules.json").read_text()
+    return {int(k): v for k, v in json.loads(text).items()}
+
+
+def law_levels(steps: int, end: int, slope: int, bend: int) -> tuple[float, ...]:
+    """§4.2.1, from the integers of the header to nat."""
+    logs = [math.log(k / steps) for k in range(1, steps + 1)]
+    return tuple(end / LAW_LEVEL + slope / LAW_SLOPE * u + bend / LAW_BEND * u * u for u in logs)
+
+
+def law_bits(steps: int, total: int) -> tuple[int, ...]:
+    """§4.2.1: floor(total k^2 / steps^2) - floor(total (k - 1)^2 / steps^2)."""
+    marks = [total * k * k // (steps * steps) for k in range(steps + 1)]
+    return tuple(b - a for a, b in zip(marks, marks[1:]))
+
+
+def expand(form: int, fields: dict, payload_bits: int, cells: int) -> Schedule:
+    """Levels and bits of a file's steps.  payload_bits: 8 times the length of chunk D; cells: latent positions.
+
+    Raises BadFile where the table and the payload do not fit each other (§4.2).
+    """
+    if form == LAW:
+        if not fields["steps"]:
+            raise BadFile("§4.2.1 steps: 0 is outside 1..255")
+        schedule = Schedule(law_levels(*(fields[k] for k in ("steps", "end", "slope", "bend"))),
+                            law_bits(fields["steps"], payload_bits))
+    elif form == REGISTERED:
+        schedule = _registered(fields, payload_bits, cells)
+    else:
+        schedule = _inline(fields, payload_bits)
+    if any(b <= a for a, b in zip(schedule.levels, schedule.levels[1:])):
+        raise BadFile("§4.2 levels: they must rise from step to step")
+    if any(abs(level) > LEVEL_LIMIT for level in schedule.levels):
+        raise BadFile(f"§4.2 levels: {min(schedule.levels):.2f} to {max(schedule.levels):.2f} nat leave -{LEVEL_LIMIT}..{LEVEL_LIMIT}")
+    return schedule
+
+
+def _registered(fields: dict, payload_bits: int, cells: int) -> Schedule:
+    """§4.2.2: steps are taken until the payload is used up; the last one gets what is left."""
+    table = registry().get(fields["table"])
+    if table is None:
+        raise Unsupported(f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})")
+    bits, left = [], payload_bits
+    for per_cell in table["bits"]:
+        if left <= 0:
+            break
+        granted = per_cell * cells * fields["gain"] // (REGISTERED_BITS * REGISTERED_GAIN)
+        bits.append(min(granted, left))
+        left -= bits[-1]
+    if left >= 8:
+        raise BadFile(f"§4.2.2 the payload has {left} bits more than schedule {fields['table']} grants")
+    return Schedule(tuple(x / REGISTERED_LEVEL for x in table["levels"][: len(bits)]), tuple(bits))
+
+
+def _inline(fields: dict, payload_bits: int) -> Schedule:
+    """§4.2.3: the bits fill the payload but for the padding of its last byte."""
+    bits = tuple(fields["bits"])
+    if not 0 <= payload_bits - sum(bits) < 8:
+        raise BadFile(f"§4.2.3 the steps' bits add up to {sum(bits)}; the payload has {payload_bits}")
+    levels, level = [], fields["first"]
+    for rise in (0, *fields["rises"]):
+        level += rise
+        levels.append(level / INLINE_LEVEL)
+    return Schedule(tuple(levels[: len(bits)]), bits)
