@@ -1,0 +1,243 @@
+"""Pictures to files and back: padding, rate, model, payload, container in one place (§2).
+
+Pixels are NumPy arrays; Pillow comes in one layer higher.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from sdf_format import alpha as alpha_plane
+from sdf_format import container, kinds, model, schedule, tune
+from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, HASH_SHORT, Header
+from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
+from sdf_format.payloads import diffc
+from sdf_format.payloads.diffc import Progress, Step
+
+DEFAULT_MODEL = "sdf-tiny-1"
+DEFAULT_QUALITY = 50
+QUALITIES = range(1, 101)
+QUALITY_LEVEL = (-3.0, 0.09)        # log-SNR [nat] of quality 0, and per point: docs/experiments.md, "quality"
+MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
+# Payload bits up to which the sender can afford 2^L states: docs/experiments.md, "states".
+STATES = ((12_000, 14), (160_000, 12), (2_000_000, 10))
+FEWEST_STATES = 8
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file and what its encoder knows: the account of every step, and the coder's L."""
+
+    data: bytes
+    steps: list[Step]
+    state_bits: int
+
+
+def pick_device(device: str | None = None) -> str:
+    """`device`, or the environment's SDF_DEVICE, or the fastest that torch has: cuda, mps, cpu."""
+    import torch
+
+    wanted = device or os.environ.get("SDF_DEVICE")
+    if wanted is None:
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"device {wanted!r} is not to be had: {str(error).splitlines()[0]}") from error
+    return wanted
+
+
+def _padded(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _nothing(done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+def budget_of(width: int, height: int, quality: float | None, bpp: float | None, target_bytes: int | None) -> int | None:
+    """Bytes that the file may take, or None where a quality decides. BadInput for values that make no sense."""
+    if sum(x is not None for x in (quality, bpp, target_bytes)) > 1:
+        raise BadInput("quality, bpp and target_bytes exclude each other: give one of them")
+    if quality is not None and not (isinstance(quality, (int, float)) and QUALITIES[0] <= quality <= QUALITIES[-1]):
+        raise BadInput(f"quality {quality!r} is outside {QUALITIES[0]}..{QUALITIES[-1]}")
+    if bpp is not None:
+        if not (isinstance(bpp, (int, float)) and 0 < bpp <= 24):
+            raise BadInput(f"bpp {bpp!r} is not above 0 and at most 24 bits per pixel")
+        return int(bpp * width * height / 8)
+    if target_bytes is not None and not (isinstance(target_bytes, int) and target_bytes > 0):
+        raise BadInput(f"target_bytes {target_bytes!r} is not a positive whole number")
+    return target_bytes
+
+
+def encode(
+    pixels: np.ndarray,
+    alpha: np.ndarray | None = None,
+    *,
+    quality: float | None = None,
+    bpp: float | None = None,
+    target_bytes: int | None = None,
+    model_name: str = DEFAULT_MODEL,
+    seed: int = 0,
+    steps: int | None = None,
+    state_bits: int | None = None,
+    denoiser: tuple[int, int] | None = None,
+    chunks: Sequence[tuple[bytes, bytes]] = (),
+    device: str | None = None,
+    progress: Progress = _nothing,
+) -> Encoded:
+    """Write a picture.
+
+    pixels        (H, W) for mode L or (H, W, 3) for RGB, uint8, sides 1..65535; alpha: (H, W) uint8, kept without loss
+    quality       1..100, the noise level at which sending stops; 50 unless one of the next two is given
+    bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
+    steps         1..255 steps; state_bits: L of the trellis, 8..18; both chosen to suit if None
+    denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
+    chunks        metadata (type, body), §3.4
+    progress      called with (done, total) between model calls; an exception from it ends the encoding
+
+    Raises BadInput for what cannot be done, MissingModel if the model's weights are not there.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.ndim == 3 and pixels.shape[2] != 3:
+        raise BadInput(f"pixels of shape {pixels.shape} and type {pixels.dtype}; wanted (H, W) or (H, W, 3), uint8")
+    height, width = pixels.shape[:2]
+    if not (1 <= width <= container.MAX_SIDE and 1 <= height <= container.MAX_SIDE):
+        raise BadInput(f"a picture of {width}x{height}: sides must be 1..{container.MAX_SIDE}")
+    if steps is not None and not 1 <= steps <= 255:
+        raise BadInput(f"steps {steps} is outside 1..255")
+    if state_bits is not None and state_bits - kinds.TRELLIS_FIRST not in kinds.TRELLIS_PARAMETERS:
+        raise BadInput(f"state_bits {state_bits} is outside 8..18")
+    if not 0 <= seed < 1 << 32:
+        raise BadInput(f"seed {seed} is outside 0..2^32 - 1")
+    budget = budget_of(width, height, quality, bpp, target_bytes)
+    key = model.by_name(model_name)
+    spec = model.MODELS[key]
+    mode = ("L" if pixels.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
+    others = list(chunks)
+    if alpha is not None:
+        others.append((ALPHA_CHUNK, alpha_plane.encode(alpha)))
+
+    def header(fields: kinds.Diffc) -> Header:
+        return Header(width, height, mode, kinds.DIFFC, key, bytes.fromhex(spec.sha256)[:HASH_SHORT], kinds.build_diffc(fields))
+
+    def room(fields: kinds.Diffc, file_bytes: int) -> int:
+        """Payload bytes that fit into a file; the payload's own length field may take a byte more than for none."""
+        left = file_bytes - len(container.build(header(fields), b"", others))
+        return left - max(0, (max(left, 1).bit_length() - 1) // 7)
+
+    smallest = kinds.Diffc(schedule.LAW, dict(steps=1, end=-64, slope=1, bend=0), seed=seed, denoiser=denoiser)
+    if budget is not None and room(smallest, budget) < 1:
+        least = budget + 1 - room(smallest, budget)
+        raise BadInput(f"{budget} bytes are too few for this picture: header, alpha and metadata alone take {least - 1}; "
+                       f"allow at least {least}, or drop metadata")
+    loaded = model.load(key, pick_device(device))
+    latent = loaded.encode(_pad(pixels, spec.multiple))
+    fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits)
+    payload, account = diffc.encode(latent, fields, payload_bytes, loaded, progress)
+    return Encoded(container.build(header(fields), payload, others), account, kinds.TRELLIS_FIRST + fields.coder[1])
+
+
+def _pad(pixels: np.ndarray, multiple: int) -> np.ndarray:
+    """(H, W) or (H, W, 3) to (H', W', 3), the borders repeated up to sides that are multiples.  §4.3"""
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, _padded(height, multiple) - height), (0, _padded(width, multiple) - width), (0, 0)), "edge")
+
+
+def _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits) -> tuple[kinds.Diffc, int]:
+    """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the picture."""
+    from dataclasses import replace
+
+    limit = latent.numel()                       # bits; a sixth of what §6.3.1 allows, and far above the model's range
+    level = tune.HIGHEST
+    if budget is None:
+        level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if quality is None else quality))
+    else:
+        limit = min(limit, 8 * room(smallest, budget))
+    first = next((n for most, n in STATES if limit <= most), FEWEST_STATES) if budget is not None else 12
+    guess = state_bits or first
+
+    def counted(bits: int) -> int:
+        return steps or tune.step_count(bits)
+
+    def reach(curve: tune.Curve, bits: int) -> float:
+        return tune.ideal_levels(curve, schedule.law_bits(counted(bits), bits), guess)[-1]
+
+    def enough(curve: tune.Curve) -> bool:
+        return curve.levels[-1] >= level or budget is not None and reach(curve, limit) <= curve.levels[-1]
+
+    curve = tune.measure(latent, loaded, enough)
+    bits = limit
+    if budget is None or reach(curve, limit) > level:
+        bits = tune.bits_for_level(curve, level, guess, limit)
+    chosen = state_bits or next((n for most, n in STATES if bits <= most), FEWEST_STATES)
+    granted = schedule.law_bits(counted(bits), bits)
+    law = tune.fit(tune.ideal_levels(curve, granted, chosen), granted)
+    fields = replace(smallest, schedule=law, coder=(kinds.TRELLIS, chosen - kinds.TRELLIS_FIRST))
+    payload = -(-bits // 8)
+    if budget is not None:
+        most = room(fields, budget)
+        payload = most if bits == limit else min(payload, most)
+    return fields, max(1, payload)
+
+
+def decode(
+    stream: BinaryIO,
+    file: container.File | None = None,
+    *,
+    device: str | None = None,
+    denoiser: tuple[int, int] | None = None,
+    truncated: bool = False,
+    most_pixels: int = MOST_PIXELS,
+    progress: Progress = _nothing,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture: pixels (H, W) or (H, W, 3), and alpha (H, W) or None, uint8.
+
+    file         what `container.scan` found, if that was done already
+    denoiser     (id, steps) of table 5.3 instead of the file's own
+    truncated    decode what is there of a file that ends early
+    most_pixels  refuse larger pictures before any model runs
+
+    Raises BadFile, Truncated, Unsupported, MissingModel; BadInput for a device that is not there.
+    """
+    file = file or container.scan(stream)
+    header = file.header
+    if header.width * header.height > most_pixels:
+        raise BadFile(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
+    fields = kinds.parse_diffc(header)
+    spec = model.spec_of(header)
+    if file.problem and not (truncated and isinstance(file.problem, Truncated)):
+        raise file.problem
+    data = file.find(DATA_CHUNK)
+    if data is None:
+        raise file.problem or BadFile("§3.2 there is no payload chunk")
+    partial = data.available < data.length or file.problem is not None
+    payload = container.read_part(stream, data) if partial else container.read(stream, data)
+    shape = (1, spec.channels, *(_padded(n, spec.multiple) // spec.cell for n in (header.height, header.width)))
+    plane = _alpha(stream, file)
+    latent = diffc.decode(payload, data.length, shape, fields, denoiser or fields.denoiser or spec.denoiser,
+                          model.load(header.model, pick_device(device)), progress)
+    pixels = model.load(header.model, pick_device(device)).decode(latent)[: header.height, : header.width]
+    if header.mode.startswith("L"):
+        pixels = pixels.mean(axis=2).round().astype(np.uint8)
+    return np.ascontiguousarray(pixels), plane
+
+
+def _alpha(stream: BinaryIO, file: container.File) -> np.ndarray | None:
+    """§3.5: there is an alpha plane exactly where the mode has alpha."""
+    chunk = file.find(ALPHA_CHUNK)
+    if (chunk is not None) != file.header.mode.endswith("A"):
+        raise BadFile(f"§3.5 mode {file.header.mode} {'without' if chunk is None else 'with'} an alpha chunk")
+    return alpha_plane.decode(container.read(stream, chunk), file.header.height, file.header.width) if chunk else None
+
+
+def decode_bytes(data: bytes, **options) -> tuple[np.ndarray, np.ndarray | None]:
+    """`decode` of a file in memory."""
+    return decode(io.BytesIO(data), **options)

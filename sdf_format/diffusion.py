@@ -1,0 +1,60 @@
+"""The walk from nothing to a noisy image, and from there to a clean one (§7).
+
+One noise coordinate: the precision t = exp(log-SNR). After precision t the receiver has seen t * clean + sqrt(t) * normal, a
+sum to which every step adds; y = sum / t is the clean latent plus noise of standard deviation sigma = 1 / sqrt(t). In this
+form the posterior of DiffC's algorithms 1 and 2 is plain addition, and t = 0, where nothing is known, is no special case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Predict = Callable[[Tensor, float], Tensor]
+Channel = Callable[[int, Tensor, float], Tensor]
+
+
+def walk(shape: Sequence[int], levels: Sequence[float], predict: Predict, channel: Channel) -> tuple[Tensor, float]:
+    """Carry a latent from no knowledge to the last level (§7.1); sender and receiver differ in their channel alone.
+
+    levels   log-SNR at the end of each step, increasing                     [nat]
+    predict  (y, sigma) -> posterior mean of the clean latent
+    channel  (step, clean, gain) -> displacement in units of the step's standard deviation, like clean; its wanted
+             mean is gain * (target - clean), and the step's KL half the square of that [nat]
+    result   (y, sigma) at the last level
+    """
+    total = torch.zeros(tuple(shape))
+    precision = 0.0
+    for step, level in enumerate(levels):
+        clean = predict(total / precision, precision**-0.5) if precision else torch.zeros_like(total)
+        rise = math.exp(level) - precision
+        gain = math.sqrt(rise)
+        total = total + rise * clean + gain * channel(step, clean, gain)
+        precision += rise
+    return total / precision, precision**-0.5
+
+
+def flow(y: Tensor, sigma: float, steps: int, predict: Predict) -> Tensor:
+    """Probability flow from sigma to 0 (§7.2; DiffC-F): DPM-Solver++(2M) in `steps` model calls, float32.
+
+    The noise level falls as sigma ((steps - i) / steps)^2. One step is the posterior mean.
+    """
+    sigmas = [sigma * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
+    before, stride = None, 0.0
+    for here, there in zip(sigmas, sigmas[1:]):
+        clean = predict(y, here)
+        if there == 0:
+            return clean
+        ahead = math.log(here / there)
+        slope = clean if before is None else clean + (clean - before) * (ahead / (2 * stride))
+        y = slope + (there / here) * (y - slope)
+        before, stride = clean, ahead
+    raise ValueError("steps must be at least 1")
+
+
+def kl_bits(clean: Tensor, target: Tensor, gain: float) -> float:
+    """Cost of one step [bit]: half the squared norm of gain * (target - clean), §7.1."""
+    return float((target - clean).double().square().sum()) * gain * gain / (2 * math.log(2))

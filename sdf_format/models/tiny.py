@@ -1,0 +1,77 @@
+"""`sdf-tiny-1` behind the model interface (§4.3): block DCT, network, tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from sdf_format import dct
+from sdf_format.models.tiny_net import MARGIN, TinyNet
+
+TILE = 128              # latent positions a side of a tile's own part, even
+WHOLE = 192 * 192       # positions up to which the picture is one tile
+STRIP = 64              # rows of blocks transformed at a time
+
+
+def load(data: bytes, device: str) -> Tiny:
+    """From the bytes of a safetensors file."""
+    return Tiny(load_safetensors(data), device)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 convolutions are faster than float32 ones there."""
+    if device.type == "cpu":
+        flags = torch.backends.cpu.get_cpu_capability()
+        return flags.startswith("AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+class Tiny:
+    """Weighted DCT coefficients of opponent colours as latent; latents live on the CPU, tiles visit the device."""
+
+    def __init__(self, state: dict[str, Tensor], device: str, dtype: torch.dtype | None = None):
+        self.device = torch.device(device)
+        self.dtype = dtype or (torch.bfloat16 if fast_bfloat16(self.device) else torch.float32)
+        net = TinyNet()
+        net.load_state_dict({k: v.float() for k, v in state.items()})
+        self.net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.weight = net.weight.float().cpu()[:, None, None]
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        height, width, _ = pixels.shape
+        latent = torch.empty(1, dct.CHANNELS, height // dct.BLOCK, width // dct.BLOCK)
+        for top in range(0, latent.shape[2], STRIP):
+            strip = np.ascontiguousarray(pixels[top * dct.BLOCK : (top + STRIP) * dct.BLOCK])
+            planes = torch.from_numpy(strip).permute(2, 0, 1).float() / 127.5 - 1
+            latent[0, :, top : top + STRIP] = dct.forward(planes[None])[0] * self.weight
+        return latent
+
+    def decode(self, latent: Tensor) -> np.ndarray:
+        height, width = (n * dct.BLOCK for n in latent.shape[2:])
+        pixels = np.empty((height, width, 3), np.uint8)
+        for top in range(0, latent.shape[2], STRIP):
+            planes = dct.inverse(latent[:, :, top : top + STRIP] / self.weight)[0]
+            strip = ((planes + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            pixels[top * dct.BLOCK : (top + STRIP) * dct.BLOCK] = strip.permute(1, 2, 0).numpy()
+        return pixels
+
+    def predict(self, y: Tensor, sigma: float) -> Tensor:
+        height, width = y.shape[2:]
+        if height * width <= WHOLE:
+            return self._predict(y, sigma)
+        result = torch.empty_like(y)
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                above, before = max(0, top - MARGIN), max(0, left - MARGIN)
+                part = y[:, :, above : top + TILE + MARGIN, before : left + TILE + MARGIN]
+                inner = self._predict(part, sigma)[:, :, top - above : top - above + TILE, left - before : left - before + TILE]
+                result[:, :, top : top + TILE, left : left + TILE] = inner
+        return result
+
+    @torch.inference_mode()
+    def _predict(self, y: Tensor, sigma: float) -> Tensor:
+        level = torch.full((1, 1, 1, 1), sigma, device=self.device)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.net(y.to(self.device), level).float().cpu()

@@ -1,0 +1,95 @@
+"""Payload kind `diffc` (§5.2): a latent to bits and back, by reverse channel coding along the walk of §7.1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from sdf_format import diffusion, schedule
+from sdf_format.errors import BadFile
+from sdf_format.kinds import FLOW, TRELLIS_FIRST, Diffc
+from sdf_format.model import Model
+from sdf_format.rcc import trellis
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of an encoding was granted and what it needed [bit]; delivered: by the displacement's mean shift."""
+
+    bits: int
+    kl: float
+    delivered: float
+
+
+def _check(plan: schedule.Schedule, dimensions: int) -> None:
+    """§6.3.1: every branch has a dimension."""
+    if plan.bits and max(plan.bits) > dimensions:
+        raise BadFile(f"§6.3.1 a step of {max(plan.bits)} bits for {dimensions} latent values; at most one bit a value")
+
+
+def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress) -> tuple[bytes, list[Step]]:
+    """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); result: payload and its steps' account."""
+    plan = schedule.expand(fields.form, fields.schedule, 8 * payload_bytes, latent.shape[2] * latent.shape[3])
+    _check(plan, latent.numel())
+    state_bits = TRELLIS_FIRST + fields.coder[1]
+    sent: list[np.ndarray] = []
+    account: list[Step] = []
+
+    def sender(step: int, clean: Tensor, gain: float) -> Tensor:
+        progress(step, len(plan.bits))
+        shift = (gain * (latent - clean)).flatten()
+        bits = trellis.send(shift, plan.bits[step], state_bits, fields.seed, step)
+        z = trellis.receive(bits, shift.numel(), state_bits, fields.seed, step)
+        norm = float(shift.double().square().sum())
+        along = float((shift.double() * z.double()).sum())
+        account.append(Step(len(bits), norm / (2 * math.log(2)), along * abs(along) / max(norm, 1e-12) / (2 * math.log(2))))
+        sent.append(bits)
+        return z.view_as(clean)
+
+    diffusion.walk(latent.shape, plan.levels, model.predict, sender)
+    progress(len(plan.bits), len(plan.bits))
+    bits = np.concatenate([*sent, np.zeros(8 * payload_bytes - sum(plan.bits), np.uint8)])
+    return np.packbits(bits).tobytes(), account
+
+
+def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
+           progress: Progress) -> Tensor:
+    """The latent of a payload, or of what is there of it.
+
+    declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
+    denoiser  (id, steps), table 5.3
+    """
+    plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
+    dimensions = math.prod(shape)
+    _check(plan, dimensions)
+    ends = np.cumsum(plan.bits)
+    whole = int(np.searchsorted(ends, 8 * len(payload), side="right"))      # steps that are there completely
+    if whole == 0:
+        raise BadFile(f"§6.2 the payload ends inside its first step ({len(payload)} bytes); there is no picture in it")
+    bits = np.unpackbits(np.frombuffer(payload, np.uint8))
+    if whole == len(ends) and bits[ends[-1] :].any():
+        raise BadFile("§6.2 the bits after the last step are not zero")
+    state_bits = TRELLIS_FIRST + fields.coder[1]
+    calls = whole + denoiser[1]
+
+    def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
+        progress(step, calls)
+        own = bits[ends[step] - plan.bits[step] : ends[step]]
+        return trellis.receive(own, dimensions, state_bits, fields.seed, step).view_as(clean)
+
+    y, sigma = diffusion.walk(shape, plan.levels[:whole], model.predict, receiver)
+    done = iter(range(whole, calls + 1))
+
+    def counted(z: Tensor, level: float) -> Tensor:
+        progress(next(done), calls)
+        return model.predict(z, level)
+
+    latent = diffusion.flow(y, sigma, denoiser[1] if denoiser[0] == FLOW else 1, counted)
+    progress(calls, calls)
+    return latent

@@ -1,0 +1,109 @@
+"""The encoder's choice of a schedule for one picture: measure how many bits each noise level will cost, fit the law.
+
+Nothing here is normative; a better encoder may choose otherwise (§4.2.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdf_format.model import Model
+from sdf_format.rcc import trellis
+from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_SLOPE, law_bits, law_levels
+
+LOWEST, SPACING = -6.0, 1.25    # nat: log-SNR where measuring starts, and between measurements
+HIGHEST = 7.0                   # nat: the model was trained down to about this noise (sigma 0.03)
+SAMPLE = 64                     # latent positions a side of the windows measured in a large picture
+WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; at none: its energy."""
+
+    energy: float
+    levels: list[float]
+    errors: list[float]
+
+    def error(self, level: float) -> float:
+        """At any level, linear in the logarithm between measurements."""
+        return math.exp(np.interp(level, self.levels, np.log(self.errors)))
+
+
+def windows(latent: Tensor) -> Tensor:
+    """The whole latent, or WINDOWS windows of a large one along its two diagonals, as a batch."""
+    height, width = latent.shape[2:]
+    if height * width <= WINDOWS * SAMPLE * SAMPLE or min(height, width) < SAMPLE:
+        return latent
+    tops = torch.linspace(0, height - SAMPLE, WINDOWS + 2).long()[1:-1]
+    lefts = torch.linspace(0, width - SAMPLE, WINDOWS + 2).long()[1:-1][[1, 3, 0, 2]]
+    return torch.cat([latent[:, :, t : t + SAMPLE, l : l + SAMPLE] for t, l in zip(tops, lefts)])
+
+
+def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool]) -> Curve:
+    """The curve of a picture, from low log-SNR up, until `enough` says so or the model ends."""
+    sample = windows(latent)
+    scale = latent.numel() / sample.numel()
+    noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
+    curve = Curve(float(latent.double().square().sum()) + 1e-6, [], [])
+    level = LOWEST
+    while level <= HIGHEST + SPACING:
+        sigma = math.exp(-level / 2)
+        clean = torch.cat([model.predict(one[None], sigma) for one in sample + sigma * noise])
+        curve.levels.append(level)
+        curve.errors.append(float((clean - sample).double().square().sum()) * scale + 1e-6)
+        if enough(curve):
+            break
+        level += SPACING
+    return curve
+
+
+def ideal_levels(curve: Curve, bits: tuple[int, ...], state_bits: int) -> list[float]:
+    """Log-SNR that each step reaches if its bits deliver what the coder promises and the next prediction is stale until then."""
+    precision, levels = 0.0, []
+    for granted in bits:
+        error = curve.error(math.log(precision)) if precision else curve.energy
+        precision += 2 * math.log(2) * trellis.capacity(granted, state_bits) / error
+        levels.append(math.log(precision) if precision else -math.inf)
+    return levels
+
+
+def fit(levels: list[float], bits: tuple[int, ...]) -> dict[str, int]:
+    """The integers of the law (§4.2.1) nearest to the levels, each weighted by its bits."""
+    steps = len(levels)
+    some = [k for k in range(steps) if levels[k] > -math.inf]
+    u = np.log((np.array(some) + 1) / steps)
+    weight = np.sqrt(np.array([bits[k] + 1.0 for k in some]))
+    wanted = np.array([levels[k] for k in some])
+    for terms in (3, 2, 1):
+        basis = np.stack([np.ones_like(u), u, u * u][:terms], axis=1)
+        found, *_ = np.linalg.lstsq(basis * weight[:, None], wanted * weight, rcond=None)
+        end, slope, bend = (*found, *[2.0, 0.0][terms - 1 :])[:3] if terms < 3 else found
+        law = dict(steps=steps, end=round(end * LAW_LEVEL), slope=max(1, round(slope * LAW_SLOPE)), bend=round(bend * LAW_BEND))
+        rising = np.diff(law_levels(**law))
+        if (rising > 0).all() and law_levels(**law)[0] > -15:
+            break
+    return law
+
+
+def step_count(bits: int) -> int:
+    """How many steps pay for a payload of so many bits: docs/experiments.md, "steps"."""
+    return max(1, min(24, round(1.3 * max(bits, 1) ** 0.28)))
+
+
+def bits_for_level(curve: Curve, level: float, state_bits: int, limit: int) -> int:
+    """Payload bits with which the last step reaches a log-SNR, at most `limit`."""
+    low, high = 1, max(1, limit)
+    while low < high:
+        middle = (low + high) // 2
+        if ideal_levels(curve, law_bits(step_count(middle), middle), state_bits)[-1] < level:
+            low = middle + 1
+        else:
+            high = middle
+    return low
