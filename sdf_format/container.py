@@ -23,6 +23,7 @@ MAX_SIDE = 65535                # §3.3
 MAX_CHUNKS = 128                # §3.2
 MAX_LENGTH = 2**31 - 1          # §3.2
 MAX_HEADER = 4096               # §3.2, body of H
+MAX_INTEGER = 2**32 - 1         # §3.2, either sign
 HASH_SHORT, HASH_LONG = 4, 32   # §3.3
 
 # Table 3.1, chunk types. Bit 5 of a type (ASCII lower case) makes it ancillary.
@@ -124,15 +125,29 @@ class File:
 
 
 def parse(struct: Construct, data: bytes, where: str) -> Container:
-    """`data` read by `struct`, completely and in its one canonical spelling; otherwise BadFile.  §3.2, "integers"."""
+    """`data` read by `struct`, completely and in its one canonical spelling; otherwise BadFile.  §3.2, "integers".
+
+    No integer in the result exceeds MAX_INTEGER, so arithmetic on it and messages about it cannot fail.
+    """
     try:
         fields = struct.parse(data)
         again = struct.build(fields)
     except (ConstructError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise BadFile(f"{where}: cannot be read: {str(error).splitlines()[-1]}") from error
+        raise BadFile(f"{where}: cannot be read: {(str(error) or repr(error)).splitlines()[-1]}") from error
     if again != data:
         raise BadFile(f"{where}: {len(data)} bytes where the same fields take {len(again)}; not the canonical form")
+    if _largest(fields) > MAX_INTEGER:
+        raise BadFile(f"{where}: an integer is over {MAX_INTEGER}")
     return fields
+
+
+def _largest(value: object) -> int:
+    """The largest magnitude among the integers of a parsed struct."""
+    if isinstance(value, int):
+        return abs(value)
+    if isinstance(value, (dict, list)):
+        return max((_largest(v) for v in (value.values() if isinstance(value, dict) else value)), default=0)
+    return 0
 
 
 def check_header(header: Header) -> None:
@@ -164,10 +179,14 @@ def build_header(header: Header) -> bytes:
     try:
         check_header(header)
         named = dict(hash=header.weights, channels=header.channels, cell=header.cell) if header.model == 0 else None
-        return HeaderBody.build(dict(
+        body = HeaderBody.build(dict(
             width=header.width, height=header.height, layout=dict(kind=header.kind, mode=MODES.index(header.mode)),
             model=header.model, hash=header.weights, unregistered=named, parameters=header.parameters,
         ))
+        parse(HeaderBody, body, "§3.3 chunk H")
+        if len(body) > MAX_HEADER:
+            raise BadInput(f"it takes {len(body)} bytes, more than {MAX_HEADER}")
+        return body
     except (BadFile, ConstructError, ValueError) as error:
         raise BadInput(f"this header cannot be written: {error}") from error
 
@@ -323,8 +342,15 @@ def build_chunk(kind: bytes, body: bytes, prefix: bytes = b"") -> bytes:
 
 
 def build(header: Header, payload: bytes, others: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
-    """A whole file: header, the other chunks in the order given, payload.  §3"""
+    """A whole file: header, the other chunks in the order given, payload.  §3; BadInput if `scan` would refuse it."""
     version = Version.build(dict(major=MAJOR, minor=MINOR))
     parts = [SIGNATURE, version, build_chunk(HEADER_CHUNK, build_header(header), version)]
     parts += [build_chunk(kind, body) for kind, body in others]
-    return b"".join([*parts, build_chunk(DATA_CHUNK, payload)])
+    data = b"".join([*parts, build_chunk(DATA_CHUNK, payload)])
+    try:
+        problem = scan(io.BytesIO(data)).problem
+    except (BadFile, Unsupported) as error:
+        problem = error
+    if problem:
+        raise BadInput(f"this file cannot be written: {problem}") from problem
+    return data

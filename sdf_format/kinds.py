@@ -21,6 +21,7 @@ DEFAULT_CODER = (TRELLIS, 12 - TRELLIS_FIRST)
 
 MEAN, FLOW = 0, 1
 DENOISERS = {MEAN: "mean", FLOW: "flow"}    # table 5.3
+FLOW_STEPS = 3                          # where a caller names flow without steps
 
 # §5.2 DiffC parameters
 DiffcParameters = Struct(

@@ -60,14 +60,15 @@ def mixing_signs(seed: int, step: int, dimensions: int) -> np.ndarray:
     return 1 - 2 * bits.astype(np.int32)
 
 
-def mix(x: Tensor) -> Tensor:
+def mix(x: np.ndarray) -> np.ndarray:
     """(D,) times the Hadamard matrix of order MIX, over places D // MIX apart; its own inverse up to the factor MIX.
 
     The last D mod MIX places are multiplied by sqrt(MIX) instead.  §6.3.3
+    In NumPy, because an application's torch.autocast would round the receiver's integers.
     """
     columns = len(x) // MIX
-    body, rest = x[: columns * MIX].view(MIX, columns), x[columns * MIX :]
-    return torch.cat([(_hadamard(MIX.bit_length() - 1) @ body).flatten(), rest * math.isqrt(MIX)])
+    body, rest = x[: columns * MIX].reshape(MIX, columns), x[columns * MIX :]
+    return np.concatenate([(_hadamard(MIX.bit_length() - 1) @ body).reshape(-1), rest * math.isqrt(MIX)])
 
 
 def codes(count: int, state_bits: int) -> np.ndarray:
@@ -109,10 +110,10 @@ def receive(bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step:
     common = states(bits, state_bits)[branch] & codes(int(place.max()) + 1, state_bits)[place]
     odd = np.bitwise_count(common) & 1
     # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
-    mixed = mix(torch.from_numpy(np.where(odd, -z, z).astype(np.float32)))
-    result = torch.empty(dimensions)
-    result[torch.from_numpy(permutation(seed, step, dimensions))] = mixed * torch.from_numpy(mixing_signs(seed, step, dimensions))
-    return result / (noise.NORMAL_ONE * math.isqrt(MIX))
+    mixed = mix(np.where(odd, -z, z).astype(np.float32))
+    result = np.empty(dimensions, np.float32)
+    result[permutation(seed, step, dimensions)] = mixed * mixing_signs(seed, step, dimensions).astype(np.float32)
+    return torch.from_numpy(result / (noise.NORMAL_ONE * math.isqrt(MIX)))
 
 
 def capacity(bits: int, state_bits: int) -> float:
@@ -135,10 +136,9 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
     if surplus > 0:
         private = torch.Generator().manual_seed((seed << 20) ^ step)     # the sender's own: no receiver needs it
         shift = shift + math.sqrt(surplus / dimensions) * torch.randn(shift.shape, generator=private)
-    dealt = shift[torch.from_numpy(permutation(seed, step, dimensions))]
-    dealt = mix(dealt * torch.from_numpy(mixing_signs(seed, step, dimensions)))
+    dealt = mix(shift.numpy()[permutation(seed, step, dimensions)] * mixing_signs(seed, step, dimensions).astype(np.float32))
     z = noise.normals(seed, step, noise.STREAM_NORMALS, dimensions).astype(np.float32)
-    products = dealt * torch.from_numpy(z)
+    products = torch.from_numpy(dealt * z)
     borders = split(dimensions, bits)
     width = max(b - a for a, b in zip(*_pairs(borders)))
     code = torch.from_numpy(codes(width, state_bits))
@@ -167,12 +167,12 @@ def walsh_hadamard(x: Tensor, state_bits: int) -> Tensor:
     high = state_bits // 2
     low = state_bits - high
     cube = x.view(-1, 1 << high, 1 << low)
-    return (_hadamard(high) @ (cube @ _hadamard(low))).reshape(x.shape)
+    return (torch.from_numpy(_hadamard(high)) @ (cube @ torch.from_numpy(_hadamard(low)))).reshape(x.shape)
 
 
-def _hadamard(bits: int) -> Tensor:
+def _hadamard(bits: int) -> np.ndarray:
     index = np.arange(1 << bits)
-    return torch.from_numpy(1.0 - 2.0 * (np.bitwise_count(index[:, None] & index[None, :]) & 1)).float()
+    return (1.0 - 2.0 * (np.bitwise_count(index[:, None] & index[None, :]) & 1)).astype(np.float32)
 
 
 def _viterbi(branches: Tensor, walks: list[tuple[int, int]], code: Tensor, state_bits: int) -> Iterator[np.ndarray]:

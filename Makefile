@@ -1,0 +1,21 @@
+# Two commands do everything: `make demo [IMAGE=my.jpg]` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+# The stamp is newer than what it was made from: a second run sets nothing up.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/python -m sdf_format.demo --out demo $(if $(IMAGE),--image "$(IMAGE)")
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,29 @@
+"""Settings of the opener, since `Image.open` takes none: given to `register_sdf_opener`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are decoded.
+
+    device    torch device, e.g. "cuda:1" or "cpu"; None: SDF_DEVICE, or the fastest there is
+    denoiser  "mean" (highest fidelity), "flow" (most realistic) or ("flow", steps 1..31); None: what the file says
+    progress  called with (done, total) between model calls; an exception from it ends the decoding
+    """
+
+    device: str | None = None
+    denoiser: str | tuple[str, int] | None = None
+    progress: Callable[[int, int], None] | None = None
+
+
+current = Options()
+
+
+def change(options: Options) -> None:
+    """Make `options` those of every later load."""
+    global current
+    current = options

@@ -1,0 +1,38 @@
+"""Putting the format into Pillow's tables and taking it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PIL import Image
+
+from pillow_plugin import options as settings
+from pillow_plugin.image_file import FORMAT, SdfDecoder, SdfImageFile, accept
+from pillow_plugin.options import Options
+from pillow_plugin.save import save
+from sdf_format.magic import EXTENSION, MEDIA_TYPE
+
+
+def register_sdf_opener(
+    device: str | None = None,
+    denoiser: str | tuple[str, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Register the format; again with other options to change them.  Options: see `Options`."""
+    settings.change(Options(device, denoiser, progress))
+    Image.register_open(FORMAT, SdfImageFile, accept)
+    Image.register_save(FORMAT, save)
+    Image.register_extension(FORMAT, EXTENSION)
+    Image.register_mime(FORMAT, MEDIA_TYPE)
+    Image.register_decoder("sdf", SdfDecoder)
+
+
+def unregister_sdf_opener() -> None:
+    """Take the format out of Pillow's tables. Images that are open stay usable."""
+    Image.OPEN.pop(FORMAT, None)
+    Image.SAVE.pop(FORMAT, None)
+    Image.MIME.pop(FORMAT, None)
+    if FORMAT in Image.ID:
+        Image.ID.remove(FORMAT)
+    for extension in [e for e, name in Image.EXTENSION.items() if name == FORMAT]:
+        del Image.EXTENSION[extension]

@@ -1,0 +1,142 @@
+"""The command `sdf`: encode, decode, info, verify."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdf_format.errors import SdfError
+
+GOOD, BAD = 0, 1
+
+
+def _progress(label: str):
+    """A line that counts model calls, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{label} {done}/{total}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+    return show
+
+
+def _encode(args: argparse.Namespace) -> int:
+    from PIL import Image
+
+    import pillow_plugin  # noqa: F401  (registers the format)
+
+    with Image.open(args.image) as image:
+        info = image.info
+        rate = {k: v for k in ("quality", "bpp", "target_bytes") if (v := getattr(args, k)) is not None}
+        image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
+                   steps=args.steps, denoiser=args.denoiser, progress=_progress("encoding"),
+                   exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
+                   icc_profile=None if args.strip else info.get("icc_profile"))
+        size = Path(args.sdf).stat().st_size
+        print(f"{args.sdf}: {size} bytes, {8 * size / (image.width * image.height):.4f} bits per pixel")
+    return GOOD
+
+
+def _decode(args: argparse.Namespace) -> int:
+    from PIL import Image, ImageFile
+
+    import pillow_plugin
+
+    pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, progress=_progress("decoding"))
+    ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
+    with Image.open(args.sdf, formats=["SDF"]) as image:
+        keep = {k: image.info[k] for k in ("exif", "icc_profile") if k in image.info}
+        image.load()
+        image.save(args.image, **keep)
+    return GOOD
+
+
+def _info(args: argparse.Namespace) -> int:
+    from sdf_format import report
+
+    worst = GOOD
+    for path in args.files:
+        with open(path, "rb") as stream:
+            try:
+                facts = report.describe(stream, os.stat(path).st_size)
+            except SdfError as error:
+                facts = None
+                print(json.dumps({"file": path, "valid": False, "errors": [str(error)]}) if args.json else f"{path}: {error}")
+        if facts is not None:
+            print(json.dumps({"file": path, **facts}) if args.json else report.as_text(path, facts))
+        worst = max(worst, GOOD if facts and facts["valid"] else BAD)
+    return worst
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from sdf_format import container, kinds
+
+    worst = GOOD
+    for path in args.files:
+        try:
+            with open(path, "rb") as stream:
+                file = container.scan(stream)
+                container.verify(stream, file)
+            kinds.parse_diffc(file.header)
+            print(f"{path}: ok")
+        except OSError as error:
+            print(f"{path}: {error}")
+            worst = BAD
+    return worst
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    encode = commands.add_parser("encode", help="write a picture as SDF")
+    encode.add_argument("image", help="any file that Pillow opens")
+    encode.add_argument("sdf", help="file to write")
+    rate = encode.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=float, help="1 to 100, default 50")
+    rate.add_argument("--bpp", type=float, help="bits per pixel that the file may take")
+    rate.add_argument("--target-bytes", type=int, help="bytes that the file may take")
+    encode.add_argument("--model", default=None, help="default sdf-tiny-1, which comes with the package")
+    encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
+    encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
+    encode.add_argument("--denoiser", choices=("mean", "flow"), help="what decoders do by default: highest fidelity, or most realistic")
+    encode.add_argument("--strip", action="store_true", help="leave EXIF, XMP and colour profile out")
+    encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
+    encode.set_defaults(run=_encode)
+
+    decode = commands.add_parser("decode", help="turn an SDF file into another format")
+    decode.add_argument("sdf", help="file to read")
+    decode.add_argument("image", help="file to write; its ending says the format")
+    decode.add_argument("--denoiser", choices=("mean", "flow"), help="instead of the file's own choice")
+    decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")
+    decode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
+    decode.set_defaults(run=_decode)
+
+    info = commands.add_parser("info", help="show header, chunks and schedule; needs no model")
+    info.add_argument("files", nargs="+", metavar="FILE")
+    info.add_argument("--json", action="store_true", help="one JSON object a line")
+    info.set_defaults(run=_info)
+
+    verify = commands.add_parser("verify", help="check every byte; exit code 0 if all files are sound, 1 if not")
+    verify.add_argument("files", nargs="+", metavar="FILE")
+    verify.set_defaults(run=_verify)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except (OSError, ValueError) as error:
+        print(f"sdf {args.command}: {error}", file=sys.stderr)
+        return BAD
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What a file says of itself, for `sdf info`: every header field, every chunk, the schedule.  No torch, no model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, BinaryIO
+
+from sdf_format import container, kinds, metadata, schedule
+from sdf_format.container import DATA_CHUNK, File
+from sdf_format.errors import SdfError
+from sdf_format.model import MODELS
+
+
+def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
+    """JSON-able description; `valid` and `errors` say whether the file is whole. Raises BadFile if even the header is not."""
+    file = container.scan(stream)
+    header = file.header
+    errors = [str(file.problem)] if file.problem else []
+    spec = MODELS.get(header.model)
+    result: dict[str, Any] = {
+        "bytes": size,
+        "version": f"{file.major}.{file.minor}",
+        "width": header.width,
+        "height": header.height,
+        "bits_per_pixel": round(8 * size / (header.width * header.height), 5),
+        "mode": header.mode,
+        "kind": kinds.KINDS.get(header.kind, f"unknown ({header.kind})"),
+        "model": spec.name if spec else f"unregistered ({header.model})",
+        "weights": header.weights.hex(),
+    }
+    try:
+        fields = kinds.parse_diffc(header)
+        result |= _diffc(file, fields, spec)
+    except SdfError as error:
+        errors.append(str(error))
+    result["chunks"] = []
+    for chunk in file.chunks:
+        try:
+            container.verify_chunk(stream, file, chunk)
+            state = "ok"
+        except SdfError as error:
+            state = "bad"
+            if str(error) not in errors:
+                errors.append(str(error))
+        result["chunks"].append({"type": chunk.type.decode(), "name": chunk.name, "ancillary": chunk.ancillary,
+                                 "offset": chunk.offset, "length": chunk.length, "crc": state})
+    payload = file.find(DATA_CHUNK)
+    result["overhead_bytes"] = size - payload.available if payload else size
+    try:
+        result["metadata"] = {k: v if k == "text" else f"{len(v)} bytes" for k, v in metadata.read(stream, file).items()}
+    except SdfError as error:
+        errors.append(str(error))
+    return {"valid": not errors, "errors": list(dict.fromkeys(errors)), **result}
+
+
+def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
+    """§5.2, defaults filled in."""
+    number, steps = fields.denoiser or (spec.denoiser if spec else (None, None))
+    result: dict[str, Any] = {
+        "seed": fields.seed,
+        "coder": kinds.CODERS[fields.coder[0]],
+        "state_bits": kinds.TRELLIS_FIRST + fields.coder[1],
+        "denoiser": kinds.DENOISERS.get(number),
+        "denoiser_steps": steps,
+        "schedule_form": ("law", "registered", "inline")[fields.form],
+        "schedule_fields": fields.schedule,
+    }
+    payload = file.find(DATA_CHUNK)
+    if payload and spec:
+        cells = math.prod(-(-n // spec.multiple) * spec.multiple // spec.cell for n in (file.header.width, file.header.height))
+        plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
+        result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
+                              for level, bits in zip(plan.levels, plan.bits)]
+    return result
+
+
+def as_text(name: str, facts: dict[str, Any]) -> str:
+    """The description for people. Control characters of the file's own text are shown escaped."""
+    lines = [f"{name}: {'valid' if facts['valid'] else 'NOT VALID'}"]
+    for key, value in facts.items():
+        if key not in ("valid", "errors", "chunks", "schedule", "metadata", "schedule_fields"):
+            lines.append(f"  {key.replace('_', ' '):16} {value}")
+    fields = facts.get("schedule_fields", {})
+    lines.append("  schedule fields  " + ", ".join(f"{k} {v}" for k, v in fields.items()))
+    for key, value in facts.get("metadata", {}).items():
+        lines.append(f"  {key:16} {value!r}" if key == "text" else f"  {key:16} {value}")
+    lines.append("  chunk  offset    length  crc  what")
+    for c in facts["chunks"]:
+        lines.append(f"  {c['type']:5} {c['offset']:7} {c['length']:9}  {c['crc']:3}  {c['name']}")
+    if facts.get("schedule"):
+        lines.append("  step   log-SNR     sigma    bits")
+        lines += [f"  {k:4} {s['log_snr']:9.3f} {s['sigma']:9.4f} {s['bits']:7}" for k, s in enumerate(facts["schedule"])]
+    return "\n".join(lines + [f"  error: {e}" for e in facts["errors"]])
