@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -20,10 +20,14 @@ from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
 from sdf_format.payloads import diffc
 from sdf_format.payloads.diffc import Progress, Step
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 DEFAULT_MODEL = "sdf-tiny-1"
 DEFAULT_QUALITY = 50
 QUALITIES = range(1, 101)
 QUALITY_LEVEL = (-3.0, 0.09)        # log-SNR [nat] of quality 0, and per point: docs/experiments.md, "quality"
+MEAN_FROM = 2.0                     # nat: files that reach this log-SNR name the posterior mean: docs/experiments.md, "denoiser"
 MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
 # Payload bits up to which the sender can afford 2^L states: docs/experiments.md, "states".
 STATES = ((12_000, 14), (160_000, 12), (2_000_000, 10))
@@ -86,6 +90,7 @@ def encode(
     model_name: str = DEFAULT_MODEL,
     seed: int = 0,
     steps: int | None = None,
+    table: int | None = None,
     state_bits: int | None = None,
     denoiser: tuple[int, int] | None = None,
     chunks: Sequence[tuple[bytes, bytes]] = (),
@@ -98,6 +103,7 @@ def encode(
     quality       1..100, the noise level at which sending stops; 50 unless one of the next two is given
     bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
     steps         1..255 steps; state_bits: L of the trellis, 8..18; both chosen to suit if None
+    table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
     chunks        metadata (type, body), §3.4
     progress      called with (done, total) between model calls; an exception from it ends the encoding
@@ -111,6 +117,8 @@ def encode(
         raise BadInput(f"a picture of {width}x{height}: sides must be 1..{container.MAX_SIDE}")
     if steps is not None and not 1 <= steps <= 255:
         raise BadInput(f"steps {steps} is outside 1..255")
+    if table is not None and (table not in schedule.registry() or steps is not None):
+        raise BadInput(f"table {table!r}: wanted one of {sorted(schedule.registry())}, and no steps beside it")
     if state_bits is not None and state_bits - kinds.TRELLIS_FIRST not in kinds.TRELLIS_PARAMETERS:
         raise BadInput(f"state_bits {state_bits} is outside 8..18")
     if not 0 <= seed < 1 << 32:
@@ -138,7 +146,7 @@ def encode(
                        f"allow at least {least}, or drop metadata")
     loaded = model.load(key, pick_device(device))
     latent = loaded.encode(_pad(pixels, spec.multiple))
-    fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits)
+    fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits, table)
     payload, account = diffc.encode(latent, fields, payload_bytes, loaded, progress)
     return Encoded(container.build(header(fields), payload, others), account, kinds.TRELLIS_FIRST + fields.coder[1])
 
@@ -151,18 +159,25 @@ def _pad(pixels: np.ndarray, multiple: int) -> np.ndarray:
     return np.pad(pixels, ((0, _padded(height, multiple) - height), (0, _padded(width, multiple) - width), (0, 0)), "edge")
 
 
-def _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits) -> tuple[kinds.Diffc, int]:
+def _plan(
+    latent: Tensor,
+    loaded: model.Model,
+    smallest: kinds.Diffc,
+    budget: int | None,
+    room: Callable[[kinds.Diffc, int], int],
+    quality: float | None,
+    steps: int | None,
+    state_bits: int | None,
+    table: int | None,
+) -> tuple[kinds.Diffc, int]:
     """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the picture."""
-    from dataclasses import replace
-
-    limit = latent.numel()                       # bits; a sixth of what §6.3.1 allows, and far above the model's range
+    limit = latent.numel()                       # bits: a bit a value is above the model's range
     level = tune.HIGHEST
     if budget is None:
         level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if quality is None else quality))
     else:
         limit = min(limit, 8 * room(smallest, budget))
-    first = next((n for most, n in STATES if limit <= most), FEWEST_STATES) if budget is not None else 12
-    guess = state_bits or first
+    guess = state_bits or (_states(limit) if budget is not None else kinds.TRELLIS_FIRST + kinds.DEFAULT_CODER[1])
 
     def counted(bits: int) -> int:
         return steps or tune.step_count(bits)
@@ -174,18 +189,34 @@ def _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits) ->
         return curve.levels[-1] >= level or budget is not None and reach(curve, limit) <= curve.levels[-1]
 
     curve = tune.measure(latent, loaded, enough)
-    bits = limit
-    if budget is None or reach(curve, limit) > level:
-        bits = tune.bits_for_level(curve, level, guess, limit)
-    chosen = state_bits or next((n for most, n in STATES if bits <= most), FEWEST_STATES)
-    granted = schedule.law_bits(counted(bits), bits)
-    law = tune.fit(tune.ideal_levels(curve, granted, chosen), granted)
-    fields = replace(smallest, schedule=law, coder=(kinds.TRELLIS, chosen - kinds.TRELLIS_FIRST))
+    if budget is not None:
+        level = min(level, reach(curve, limit))
+    bits = limit if budget is not None and level < tune.HIGHEST else tune.bits_for_level(curve, level, guess, limit)
+    chosen = state_bits or _states(bits)
+    fields = replace(smallest, coder=(kinds.TRELLIS, chosen - kinds.TRELLIS_FIRST))
+    if fields.denoiser is None and level >= MEAN_FROM:
+        fields = replace(fields, denoiser=(kinds.MEAN, 1))
+    if table is None:
+        granted = schedule.law_bits(counted(bits), bits)
+        fields = replace(fields, schedule=tune.fit(tune.ideal_levels(curve, granted, chosen), granted))
+    else:
+        cells = latent.shape[2] * latent.shape[3]
+        levels, per_cell = tune.table_up_to(schedule.registry()[table], level)
+        standard = tuple(b * cells // schedule.REGISTERED_BITS for b in per_cell)
+        gain = max(1, round(schedule.REGISTERED_GAIN * tune.table_gain(curve, levels, standard, chosen)))
+        fields = replace(fields, form=schedule.REGISTERED, schedule=dict(table=table, gain=gain))
+        whole = sum(schedule.registered_bits(table, gain, cells))
+        bits = min(bits, whole // 8 * 8)
     payload = -(-bits // 8)
     if budget is not None:
         most = room(fields, budget)
         payload = most if bits == limit else min(payload, most)
     return fields, max(1, payload)
+
+
+def _states(bits: int) -> int:
+    """L for a payload of so many bits."""
+    return next((states for most, states in STATES if bits <= most), FEWEST_STATES)
 
 
 def decode(

@@ -23,16 +23,19 @@ MEAN, FLOW = 0, 1
 DENOISERS = {MEAN: "mean", FLOW: "flow"}    # table 5.3
 FLOW_STEPS = 3                          # where a caller names flow without steps
 
+# §5.2 DiffC flags: what follows, and in which form
+DiffcFlags = BitStruct(
+    "reserved" / BitsInteger(2),
+    "extension" / Flag,
+    "denoiser" / Flag,
+    "coder" / Flag,
+    "seed" / Flag,
+    "form" / BitsInteger(2),                                                    # table 4.2
+)
+
 # §5.2 DiffC parameters
 DiffcParameters = Struct(
-    "flags" / BitStruct(
-        "reserved" / BitsInteger(2),
-        "extension" / Flag,
-        "denoiser" / Flag,
-        "coder" / Flag,
-        "seed" / Flag,
-        "form" / BitsInteger(2),                                                # table 4.2
-    ),
+    "flags" / DiffcFlags,
     "seed" / If(this.flags.seed, VarInt),                                       # absent: 0
     "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: trellis, L = 12
     "schedule" / schedule.by_form(this.flags.form),
@@ -57,9 +60,10 @@ def parse_diffc(header: Header) -> Diffc:
     """§5.2 and its rules; BadFile or Unsupported."""
     if header.kind != DIFFC:
         raise Unsupported(f"table 5.1: payload kind {header.kind} is unknown here (this decoder knows {sorted(KINDS)})")
+    flags = parse(DiffcFlags, header.parameters[:1], "§5.2 flags in chunk H")
+    if flags.reserved or flags.form not in schedule.FORMS:
+        raise Unsupported(f"§5.2 flags: reserved bits {flags.reserved}, schedule form {flags.form}; update the decoder")
     raw = parse(DiffcParameters, header.parameters, "§5.2 parameters in chunk H")
-    if raw.flags.reserved or raw.schedule is None:
-        raise Unsupported(f"§5.2 flags: reserved bits {raw.flags.reserved}, schedule form {raw.flags.form}; update the decoder")
     fields = Diffc(
         form=raw.flags.form,
         schedule={k: list(v) if isinstance(v, list) else v for k, v in raw.schedule.items() if not k.startswith("_")},

@@ -52,7 +52,7 @@ class ModelSpec:
 
 MODELS = {
     1: ModelSpec("sdf-tiny-1", "sdf_format.models.tiny:load", "weights/sdf-tiny-1.safetensors",
-                 "e4e6bc452b0bced296b3472557ea6a3064c483dfbbb0b48a67e720df1eded25f",
+                 "3252f08f9e6ceda07ba85f35d700f54f127ba441b2606f2c1ef79120fb9769ca",
                  channels=192, cell=8, multiple=16, denoiser=(FLOW, 3)),
 }
 

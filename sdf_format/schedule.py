@@ -101,16 +101,20 @@ def expand(form: int, fields: dict, payload_bits: int, cells: int) -> Schedule:
     return schedule
 
 
+def registered_bits(table: int, gain: int, cells: int) -> list[int]:
+    """§4.2.2: what each step of a table is granted, before the payload's end is looked at."""
+    return [b * cells * gain // (REGISTERED_BITS * REGISTERED_GAIN) for b in registry()[table]["bits"]]
+
+
 def _registered(fields: dict, payload_bits: int, cells: int) -> Schedule:
     """§4.2.2: steps are taken until the payload is used up; the last one gets what is left."""
     table = registry().get(fields["table"])
     if table is None:
         raise Unsupported(f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})")
     bits, left = [], payload_bits
-    for per_cell in table["bits"]:
+    for granted in registered_bits(fields["table"], fields["gain"], cells):
         if left <= 0:
             break
-        granted = per_cell * cells * fields["gain"] // (REGISTERED_BITS * REGISTERED_GAIN)
         bits.append(min(granted, left))
         left -= bits[-1]
     if left >= 8:

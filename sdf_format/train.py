@@ -20,9 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdf_format import dct
-from sdf_format.models.tiny_net import TinyNet
+from sdf_format.models.tiny_net import SIGMA, TinyNet
 
-SIGMA = (0.03, 20.0)            # in units of the weighted coefficients, pixels in [-1, 1]
 VALIDATION = 48                 # photographs held out, spread evenly over the folder
 FLATTENING, CHROMA = 0.45, 0.75  # docs/experiments.md, "weights"
 
@@ -114,27 +113,43 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=128, help="pixels, a multiple of 16")
     parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-minutes", type=float, default=3)
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
 
+    checkpoint = args.run / "checkpoint.pt"
+    torch.manual_seed(args.seed)
     images = load_photographs(args.data)
     held = images[:: max(1, len(images) // VALIDATION)][:VALIDATION]
     images = [i for i in images if not any(i is h for h in held)]
-    rng = np.random.default_rng()
+    rng = np.random.default_rng([args.seed, int(checkpoint.exists())])
     net = TinyNet().to(args.device, memory_format=torch.channels_last)
-    net.variance, net.weight = statistics(images[::8])
+    net.variance, net.weight = (x.to(args.device) for x in statistics(images[::8]))
     weights = net.weight[:, None, None]
-    check = dct.forward(to_pixels([i.crop((0, 0, 256, 256)) for i in held])) * weights
+    check = dct.forward(to_pixels([i.crop((0, 0, 256, 256)) for i in held])) * weights.cpu()
+    step, elapsed, saved = 0, 0.0, 0.0
     ema = {k: v.detach().clone() for k, v in net.state_dict().items()}
     optimiser = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    step, elapsed, saved = 0, 0.0, 0.0
-    checkpoint = args.run / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        net.load_state_dict(state["net"]); ema = state["ema"]; optimiser.load_state_dict(state["optimiser"])
+        net.load_state_dict(state["net"])
+        ema = state["ema"]
+        optimiser.load_state_dict(state["optimiser"])
         step, elapsed = state["step"], state["elapsed"]
         saved = elapsed
+
+    def save() -> None:
+        """Checkpoint, exported weights, and a line of the log with the bits and PSNR of the held-out photographs."""
+        torch.save({"net": net.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed}, checkpoint)
+        export(ema, args.run / "weights.safetensors")
+        trial = TinyNet().to(memory_format=torch.channels_last)
+        trial.load_state_dict(ema)
+        row = {"step": step, "minutes": round(elapsed / 60, 1), "loss": round(average, 4), **validate(trial.eval(), check)}
+        with (args.run / "log.jsonl").open("a") as log:
+            log.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
     low, high = map(math.log, SIGMA)
     average, clock = 0.0, time.monotonic()
     while elapsed < args.minutes * 60:
@@ -165,14 +180,8 @@ def main() -> None:
         elapsed, clock = elapsed + now - clock, now
         if elapsed - saved > args.save_minutes * 60:
             saved = elapsed
-            torch.save({"net": net.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed}, checkpoint)
-            export(ema, args.run / "weights.safetensors")
-            trial = TinyNet().to(memory_format=torch.channels_last)
-            trial.load_state_dict(ema)
-            row = {"step": step, "minutes": round(elapsed / 60, 1), "loss": round(average, 4), **validate(trial.eval(), check)}
-            with (args.run / "log.jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+            save()
+    save()
 
 
 if __name__ == "__main__":

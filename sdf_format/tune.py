@@ -15,10 +15,10 @@ from torch import Tensor
 
 from sdf_format.model import Model
 from sdf_format.rcc import trellis
-from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_SLOPE, law_bits, law_levels
+from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
 
 LOWEST, SPACING = -6.0, 1.25    # nat: log-SNR where measuring starts, and between measurements
-HIGHEST = 7.0                   # nat: the model was trained down to about this noise (sigma 0.03)
+HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
 SAMPLE = 64                     # latent positions a side of the windows measured in a large picture
 WINDOWS = 4
 
@@ -107,3 +107,20 @@ def bits_for_level(curve: Curve, level: float, state_bits: int, limit: int) -> i
         else:
             high = middle
     return low
+
+
+def table_up_to(entry: dict, level: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Levels [nat] and bits [1/1024 a cell] of the steps of a registered schedule that end at or below `level`; at least one."""
+    levels = [x / REGISTERED_LEVEL for x in entry["levels"]]
+    count = max(1, sum(x <= level for x in levels))
+    return tuple(levels[:count]), tuple(entry["bits"][:count])
+
+
+def table_gain(curve: Curve, levels: tuple[float, ...], bits: tuple[int, ...], state_bits: int) -> float:
+    """What a registered table's bits must be multiplied by for this picture, over the steps up to `levels[-1]`."""
+    precision, needed = 0.0, 0.0
+    for level in levels:
+        error = curve.error(math.log(precision)) if precision else curve.energy
+        needed += (math.exp(level) - precision) * error / (2 * math.log(2))
+        precision = math.exp(level)
+    return needed / trellis.capacity(1, state_bits) / max(1, sum(bits))

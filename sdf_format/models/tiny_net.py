@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from sdf_format.dct import CHANNELS
 
+SIGMA = (0.03, 20.0)            # noise levels trained on, in units of the latent
+
 # Radius of the receptive field in latent positions, rounded up to the grid of two that the lower level works on:
 # two outer convolutions, two in each of five outer blocks, two of twice the pitch in each of four inner blocks.
 MARGIN = 2 + 2 * 5 + 2 * 2 * 4 + 2
@@ -73,7 +75,8 @@ class TinyNet(nn.Module):
     def correction(self, y: Tensor, sigma: Tensor) -> Tensor:
         """The network proper, in units of the Wiener filter's own error."""
         v = self.variance[:, None, None]
-        angle = torch.log(sigma.flatten())[:, None] * self.frequencies
+        # Outside the trained range the filter around the network goes on being right; its conditioning stays in range.
+        angle = torch.log(sigma.flatten().clamp(*SIGMA))[:, None] * self.frequencies
         level = self.level(torch.cat([angle.sin(), angle.cos()], dim=1))
         # The Wiener estimate over the prior's standard deviation: channels that are all noise fade out.
         x = self.enter((y * v.sqrt() / (v + sigma**2)).contiguous(memory_format=torch.channels_last))

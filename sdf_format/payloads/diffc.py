@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from sdf_format import diffusion, schedule
-from sdf_format.errors import BadFile
+from sdf_format.errors import BadFile, Unsupported
 from sdf_format.kinds import FLOW, TRELLIS_FIRST, Diffc
 from sdf_format.model import Model
 from sdf_format.rcc import trellis
@@ -28,7 +28,9 @@ class Step:
 
 
 def _check(plan: schedule.Schedule, dimensions: int) -> None:
-    """§6.3.1: every branch has a dimension."""
+    """§6.3: every branch has a dimension, and dimensions have 32-bit numbers."""
+    if dimensions >= 1 << 32:
+        raise Unsupported(f"§6.3 {dimensions} latent values are more than 2^32 - 1")
     if plan.bits and max(plan.bits) > dimensions:
         raise BadFile(f"§6.3.1 a step of {max(plan.bits)} bits for {dimensions} latent values; at most one bit a value")
 

@@ -48,7 +48,7 @@ def permutation(seed: int, step: int, dimensions: int) -> np.ndarray:
     while math.gcd(multiplier, dimensions) != 1:
         multiplier += 1
     offset = int(noise.words(seed, step, noise.STREAM_PERMUTATION, 0, 1)[0, 0]) % dimensions
-    # Below 2^63: D is at most 3 * 65535^2, and so is every product's factor only after the reduction of place.
+    # D has at most 32 bits (§6.3), so no product leaves 64.
     place = np.arange(dimensions, dtype=np.uint64)
     return ((place * np.uint64(multiplier) + np.uint64(offset)) % np.uint64(dimensions)).astype(np.int64)
 

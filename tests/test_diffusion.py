@@ -1,0 +1,114 @@
+"""The walk and the whole codec against a source whose optimal model is known: independent Gaussians."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sdf_format import diffusion, kinds, schedule
+from sdf_format.payloads import diffc
+from sdf_format.rcc import trellis
+
+SHAPE = (1, 16, 24, 24)
+LEVELS = tuple(float(x) for x in np.linspace(-5, 1, 49))
+
+
+class Gaussian:
+    """The exact posterior mean of independent normals with one standard deviation a channel."""
+
+    def __init__(self, spread: torch.Tensor):
+        self.variance = spread[None, :, None, None] ** 2
+
+    def sample(self, seed: int) -> torch.Tensor:
+        return self.variance.sqrt() * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+    def predict(self, y: torch.Tensor, sigma: float) -> torch.Tensor:
+        return y * self.variance / (self.variance + sigma * sigma)
+
+    def rate(self, level: float) -> float:
+        """I(x; x + sigma n) [bit]: half of log2(1 + SNR) a value."""
+        return float(0.5 * torch.log2(1 + self.variance * math.exp(level)).sum()) * SHAPE[2] * SHAPE[3]
+
+
+MODELS = {"isotropic": torch.ones(16), "anisotropic": torch.logspace(-1, 0.5, 16)}
+
+
+@pytest.fixture(params=MODELS)
+def model(request) -> Gaussian:
+    return Gaussian(MODELS[request.param])
+
+
+@pytest.mark.clause("7.1")
+def test_exact_sampling_costs_the_mutual_information_and_gives_the_right_noise(model):
+    clean = model.sample(1)
+    generator = torch.Generator().manual_seed(2)
+    spent = []
+
+    def exact(step, guess, gain):
+        spent.append(diffusion.kl_bits(guess, clean, gain))
+        return gain * (clean - guess) + torch.randn(SHAPE, generator=generator)
+
+    y, sigma = diffusion.walk(SHAPE, LEVELS, model.predict, exact)
+    assert sigma == pytest.approx(math.exp(-LEVELS[-1] / 2))
+    noise = ((y - clean) / sigma).flatten().numpy()
+    assert stats.kstest(noise, "norm").pvalue > 0.01
+    # Predictions are stale for a step's length: the sum lies a little above the integral.
+    assert 1.0 < sum(spent) / model.rate(LEVELS[-1]) < 1.12
+
+
+@pytest.mark.clause("7.1", "6.2")
+def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
+    clean = model.sample(3)
+    ideal = model.rate(LEVELS[-1])
+    law = dict(steps=24, end=16, slope=48, bend=0)
+    size = round(ideal / trellis.capacity(1, 12) * 1.06 / 8)
+    fields = kinds.Diffc(schedule.LAW, law)
+    payload, account = diffc.encode(clean, fields, size, model, lambda *_: None)
+    assert len(payload) == size
+    needed, delivered = sum(s.kl for s in account), sum(s.delivered for s in account)
+    assert delivered > 0.85 * needed
+    latent = diffc.decode(payload, size, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)
+    least = float((model.variance / (1 + model.variance * math.exp(1))).mean())     # distortion at the last level
+    assert 0.9 * least < float((latent - clean).square().mean()) < 1.25 * least
+
+
+@pytest.mark.clause("7.2")
+def test_flow_of_a_gaussian_source_restores_its_spread():
+    model = Gaussian(MODELS["isotropic"])
+    clean, sigma = model.sample(4), 1.0
+    y = clean + sigma * torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
+    mean = diffusion.flow(y, sigma, 1, model.predict)
+    assert torch.equal(mean, model.predict(y, sigma))
+    errors = [abs(float(diffusion.flow(y, sigma, n, model.predict).std()) - 1) for n in (1, 3, 12)]
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.02
+
+
+@pytest.mark.clause("6.2")
+def test_every_prefix_at_a_step_boundary_decodes_closer():
+    model = Gaussian(MODELS["anisotropic"])
+    clean = model.sample(6)
+    fields = kinds.Diffc(schedule.LAW, dict(steps=6, end=0, slope=48, bend=0))
+    payload, _ = diffc.encode(clean, fields, 600, model, lambda *_: None)
+    ends = np.cumsum(schedule.law_bits(6, 4800))
+    errors = []
+    for end in ends:
+        part = payload[: -(-int(end) // 8)]
+        latent = diffc.decode(part, 600, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)
+        errors.append(float((latent - clean).square().mean()))
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_progress_counts_every_model_call():
+    model = Gaussian(MODELS["isotropic"])
+    fields = kinds.Diffc(schedule.LAW, dict(steps=4, end=0, slope=48, bend=0))
+    payload, _ = diffc.encode(model.sample(7), fields, 100, model, lambda *_: None)
+    calls, seen = [], []
+    model_predict = model.predict
+    model.predict = lambda y, s: calls.append(s) or model_predict(y, s)
+    diffc.decode(payload, 100, SHAPE, fields, (kinds.FLOW, 3), model, lambda done, total: seen.append((done, total)))
+    assert len(calls) == 3 + 3                  # no call before the first step, none more than the file needs
+    assert seen[-1][0] == seen[-1][1] and [d for d, _ in seen] == sorted(d for d, _ in seen)
