@@ -1,0 +1,78 @@
+"""The codecs that SDF is compared with, as Pillow writes them at their slowest reasonable settings."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A row: Pillow's format name, its qualities from worst to best, its other options, and the plugin it needs."""
+
+    format: str
+    qualities: range
+    options: dict[str, Any] = field(default_factory=dict)
+    plugin: str | None = None
+
+
+RIVALS = {
+    "JPEG": Rival("JPEG", range(1, 96), dict(optimize=True, progressive=True, subsampling="4:2:0")),
+    "WebP": Rival("WEBP", range(101), dict(method=6)),
+    "AVIF": Rival("AVIF", range(100), dict(speed=2, subsampling="4:2:0")),
+    "JPEG XL": Rival("JXL", range(100), dict(effort=7), plugin="pillow_jxl"),
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A file, the quality that made it, and whether it met its budget."""
+
+    quality: int
+    data: bytes
+    met: bool
+
+
+def available() -> list[str]:
+    """Names of the rivals that this installation can write."""
+    found = []
+    for name, rival in RIVALS.items():
+        try:
+            if rival.plugin:
+                import_module(rival.plugin)
+        except ImportError:
+            continue
+        Image.init()
+        if rival.format in Image.SAVE:
+            found.append(name)
+    return found
+
+
+def encode(name: str, image: Image.Image, quality: int) -> bytes:
+    """One file."""
+    rival = RIVALS[name]
+    buffer = io.BytesIO()
+    image.save(buffer, rival.format, quality=quality, **rival.options)
+    return buffer.getvalue()
+
+
+def fit(name: str, image: Image.Image, budget: int) -> Fit:
+    """The best quality whose file is at most `budget` bytes, by bisection; where none is, the codec's smallest, not met."""
+    low, high = 0, len(RIVALS[name].qualities) - 1
+    qualities = RIVALS[name].qualities
+    best = Fit(qualities[0], encode(name, image, qualities[0]), False)
+    if len(best.data) > budget:
+        return best
+    best = Fit(best.quality, best.data, True)
+    while low < high:
+        middle = (low + high + 1) // 2
+        data = encode(name, image, qualities[middle])
+        if len(data) <= budget:
+            low, best = middle, Fit(qualities[middle], data, True)
+        else:
+            high = middle - 1
+    return best
