@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import IO, Any
 
 from PIL import Image
@@ -27,12 +28,26 @@ def to_native(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
+def inherited_profile(image: Image.Image) -> bytes | None:
+    """The image's ICC profile, unless it is sRGB: that is what a file without one means (§3.3), and 2.5 kB would be half the file."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        from PIL import ImageCms
+
+        try:
+            if ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).startswith("sRGB"):
+                return None
+        except (OSError, ImageCms.PyCMSError):
+            pass        # not a profile that lcms reads: kept as it is
+    return profile
+
+
 def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode completely, then write once: a save that fails leaves the file as Pillow opened it.
 
     Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, state_bits, denoiser ("mean",
     "flow" or ("flow", steps)), device, progress; exif (bytes or Image.Exif), icc_profile (bytes; the image's own unless
-    given, None drops it), xmp (bytes), text (str by str).
+    given or sRGB, None drops it), xmp (bytes), text (str by str).
     """
     import numpy as np
 
@@ -46,7 +61,7 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     exif = given.get("exif") or b""
     chunks = metadata.build(
         exif=exif.tobytes() if isinstance(exif, Image.Exif) else exif,
-        icc_profile=given.get("icc_profile", image.info.get("icc_profile")) or b"",
+        icc_profile=(given["icc_profile"] if "icc_profile" in given else inherited_profile(image)) or b"",
         xmp=given.get("xmp") or b"",
         text=given.get("text"),
     )

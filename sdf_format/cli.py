@@ -37,7 +37,7 @@ def _encode(args: argparse.Namespace) -> int:
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
                    steps=args.steps, denoiser=args.denoiser, progress=_progress("encoding"),
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
-                   icc_profile=None if args.strip else info.get("icc_profile"))
+                   **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
         print(f"{args.sdf}: {size} bytes, {8 * size / (image.width * image.height):.4f} bits per pixel")
     return GOOD

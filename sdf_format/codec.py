@@ -203,10 +203,12 @@ def _plan(
         cells = latent.shape[2] * latent.shape[3]
         levels, per_cell = tune.table_up_to(schedule.registry()[table], level)
         standard = tuple(b * cells // schedule.REGISTERED_BITS for b in per_cell)
-        gain = max(1, round(schedule.REGISTERED_GAIN * tune.table_gain(curve, levels, standard, chosen)))
+        # At least so much that the whole table holds the payload.
+        full = sum(schedule.registered_bits(table, schedule.REGISTERED_GAIN, cells))
+        gain = max(round(schedule.REGISTERED_GAIN * tune.table_gain(curve, levels, standard, chosen)),
+                   -(-schedule.REGISTERED_GAIN * (bits + len(levels)) // full))
         fields = replace(fields, form=schedule.REGISTERED, schedule=dict(table=table, gain=gain))
-        whole = sum(schedule.registered_bits(table, gain, cells))
-        bits = min(bits, whole // 8 * 8)
+        bits = min(bits, sum(schedule.registered_bits(table, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)
     if budget is not None:
         most = room(fields, budget)

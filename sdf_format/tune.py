@@ -17,7 +17,7 @@ from sdf_format.model import Model
 from sdf_format.rcc import trellis
 from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
 
-LOWEST, SPACING = -6.0, 1.25    # nat: log-SNR where measuring starts, and between measurements
+LOWEST, SPACING = -5.5, 1.75    # nat: log-SNR where measuring starts, and between measurements
 HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
 SAMPLE = 64                     # latent positions a side of the windows measured in a large picture
 WINDOWS = 4
@@ -94,7 +94,7 @@ def fit(levels: list[float], bits: tuple[int, ...]) -> dict[str, int]:
 
 def step_count(bits: int) -> int:
     """How many steps pay for a payload of so many bits: docs/experiments.md, "steps"."""
-    return max(1, min(24, round(1.3 * max(bits, 1) ** 0.28)))
+    return max(1, min(20, round(1.9 * math.log(max(bits, 1)) - 2)))
 
 
 def bits_for_level(curve: Curve, level: float, state_bits: int, limit: int) -> int:

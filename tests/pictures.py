@@ -7,6 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
+import pillow_plugin  # noqa: F401  (registers the format)
+
 
 def picture(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
     """A coloured scene: gradient sky, discs, a textured ground."""

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from pictures import opened, picture, psnr, saved
 
 import pillow_plugin
@@ -107,6 +107,13 @@ def test_colour_profile_is_inherited_and_exif_is_not():
     image.info.update(icc_profile=b"p" * 99, exif=b"Exif\0\0MM")
     assert set(opened(saved(image, quality=20)).info) == {"icc_profile"}
     assert opened(saved(image, quality=20, icc_profile=None)).info == {}
+
+
+def test_an_srgb_profile_is_not_inherited_and_takes_no_bytes():
+    image = picture()
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert opened(saved(image, quality=20)).info == {}
+    assert "icc_profile" in opened(saved(image, quality=20, icc_profile=image.info["icc_profile"])).info
 
 
 @pytest.mark.parametrize("budget", [120, 333, 1000, 4000])

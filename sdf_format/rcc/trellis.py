@@ -23,6 +23,7 @@ WALK_BITS = 1024                # §6.3.1, longest walk
 STATES = range(8, 19)           # L, §6.3.2
 MIX = 256                       # §6.3.3, order of the mixing transform
 GOLDEN = 2654435769             # 2^32 over the golden ratio, §6.3.3 and §6.3.4
+SCORES = 1 << 19                # inner products that the sender computes at a time
 SURVIVOR_BYTES = 1 << 28        # memory that the sender may spend on survivors at a time
 
 # Fraction of the ideal projection that a long walk reaches, by L; `sdf bench rcc` measures it. Only the sender uses it.
@@ -186,7 +187,7 @@ def _viterbi(branches: Tensor, walks: list[tuple[int, int]], code: Tensor, state
     origin[:, 0] = 0
     metric = origin.clone()
     survivors = torch.empty(length, len(walks), half, dtype=torch.bool)
-    chunk = max(1, (1 << 22) // (len(walks) << state_bits))
+    chunk = max(1, SCORES // (len(walks) << state_bits))
     for t in range(length):
         if t % chunk == 0:
             rows = (start[:, None] + torch.arange(t, min(t + chunk, length))).clamp(min=0)
