@@ -12,7 +12,7 @@ from scipy import stats
 from sdf_format import diffusion, kinds, schedule, tune
 from sdf_format.payloads import diffc
 
-SHAPE = (1, 16, 24, 24)
+SHAPE = (1, 16, 48, 48)
 LEVELS = tuple(float(x) for x in np.linspace(-5, 1, 49))
 
 
@@ -65,7 +65,7 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
     grid = [-6 + 0.5 * i for i in range(20)]
     errors = [float((model.variance / (1 + model.variance * math.exp(g))).sum()) * SHAPE[2] * SHAPE[3] for g in grid]
     curve = tune.Curve(float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
-    size = 1500
+    size = 900
     bits = schedule.law_bits(16, 8 * size)
     law = tune.fit(tune.ideal_levels(curve, bits, 12), bits)
     fields = kinds.Diffc(schedule.LAW, law)
