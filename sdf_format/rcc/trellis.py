@@ -23,11 +23,17 @@ WALK_BITS = 1024                # §6.3.1, longest walk
 STATES = range(8, 19)           # L, §6.3.2
 MIX = 256                       # §6.3.3, order of the mixing transform
 GOLDEN = 2654435769             # 2^32 over the golden ratio, §6.3.3 and §6.3.4
-SCORES = 1 << 19                # inner products that the sender computes at a time
+SCORES = 1 << 19                # inner products that the sender computes at a time, about
+METRICS = 1 << 17               # states of walks that the sender carries together, about: they should fit a core's cache
+SIGNS = 1 << 22                 # entries of the sender's tables of signs, about
 SURVIVOR_BYTES = 1 << 28        # memory that the sender may spend on survivors at a time
 
-# Fraction of the ideal projection that a long walk reaches, by L; `sdf bench rcc` measures it. Only the sender uses it.
-EFFICIENCY = {8: 0.80, 9: 0.82, 10: 0.84, 11: 0.86, 12: 0.88, 13: 0.90, 14: 0.91, 15: 0.92, 16: 0.93, 17: 0.935, 18: 0.94}
+# What `capacity` is made of, fitted to projections of the sender's walks on random shifts: 1 to 1024 bits, 64 and 256
+# dimensions a bit; it agrees with them to 1 % from 64 bits on, and to 5 % below. `sdf bench rcc` measures it anew. Only the sender uses these.
+EFFICIENCY = {8: 0.847, 9: 0.871, 10: 0.890, 11: 0.902, 12: 0.915, 13: 0.926, 14: 0.936, 15: 0.942, 16: 0.949, 17: 0.955, 18: 0.958}
+ONE_BIT = 1 / (2 * math.log(2) * math.pi)       # KL [bit] of the better of two independent normals, whose mean is 1 / sqrt(pi)
+START = (3.6, 0.33)             # KL [bit] that the start of a walk costs in all, at L = 8 and for each L more
+CROWDING = 1.75                 # KL is down to half at so many dimensions a bit
 
 
 def split(total: int, parts: int) -> list[int]:
@@ -72,6 +78,20 @@ def mix(x: np.ndarray) -> np.ndarray:
     return np.concatenate([(_hadamard(MIX.bit_length() - 1) @ body).reshape(-1), rest * math.isqrt(MIX)])
 
 
+def deal(x: np.ndarray, seed: int, step: int) -> np.ndarray:
+    """(D,) float32 by dimension to places, mixed: the transpose of what `gather` does, times sqrt(MIX).  §6.3.3"""
+    return mix(x[permutation(seed, step, len(x))] * mixing_signs(seed, step, len(x)).astype(np.float32))
+
+
+def gather(normals: np.ndarray, seed: int, step: int) -> Tensor:
+    """(D,) integer normals by place to the float32 displacement by dimension.  §6.3.5"""
+    # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
+    mixed = mix(normals.astype(np.float32))
+    result = np.empty(len(normals), np.float32)
+    result[permutation(seed, step, len(normals))] = mixed * mixing_signs(seed, step, len(normals)).astype(np.float32)
+    return torch.from_numpy(result / (noise.NORMAL_ONE * math.isqrt(MIX)))
+
+
 def codes(count: int, state_bits: int) -> np.ndarray:
     """(count,) int64: the L-bit column of the sign code at each place within a branch.  §6.3.4"""
     place = np.arange(1, count + 1, dtype=np.uint64)
@@ -110,20 +130,26 @@ def receive(bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step:
     branch, place = places(dimensions, len(bits))
     common = states(bits, state_bits)[branch] & codes(int(place.max()) + 1, state_bits)[place]
     odd = np.bitwise_count(common) & 1
-    # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
-    mixed = mix(np.where(odd, -z, z).astype(np.float32))
-    result = np.empty(dimensions, np.float32)
-    result[permutation(seed, step, dimensions)] = mixed * mixing_signs(seed, step, dimensions).astype(np.float32)
-    return torch.from_numpy(result / (noise.NORMAL_ONE * math.isqrt(MIX)))
+    return gather(np.where(odd, -z, z), seed, step)
 
 
-def capacity(bits: int, state_bits: int) -> float:
-    """KL [bit] that a step of `bits` bits delivers, about: efficiency times bits."""
-    return EFFICIENCY[state_bits] * bits
+def capacity(bits: int, state_bits: int, dimensions: int | None = None) -> float:
+    """KL [bit] of the mean shift that a step of `bits` bits delivers on average, where the shift asks for more.
+
+    dimensions  D; None: so many that they do not matter
+    Every walk delivers EFFICIENCY of its bits, less what it loses until its states have spread to all 2^L.
+    """
+    if bits == 0:
+        return 0.0
+    efficiency = EFFICIENCY[state_bits]
+    start = START[0] + START[1] * (state_bits - STATES[0])
+    slow = start / (efficiency - ONE_BIT) - 1               # so that one bit is worth ONE_BIT
+    kl = sum(efficiency * walk - start * walk / (walk + slow) for walk in np.diff(walk_borders(bits)).tolist())
+    return kl if dimensions is None else kl * dimensions / (dimensions + CROWDING * bits)
 
 
 def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
-    """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).
+    """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).  §6.3.6
 
     The walk maximises its projection on the shift (Viterbi). Where the bits could deliver more than |shift|^2 asks
     for, the target is the shift plus private noise: the projection then meets |shift| on average and does not
@@ -131,24 +157,11 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
     """
     if bits == 0:
         return np.empty(0, np.uint8)
-    dimensions = shift.numel()
-    wanted = float(shift.double().square().sum())
-    surplus = 2 * math.log(2) * capacity(bits, state_bits) - wanted
-    if surplus > 0:
-        private = torch.Generator().manual_seed((seed << 20) ^ step)     # the sender's own: no receiver needs it
-        shift = shift + math.sqrt(surplus / dimensions) * torch.randn(shift.shape, generator=private)
-    dealt = mix(shift.numpy()[permutation(seed, step, dimensions)] * mixing_signs(seed, step, dimensions).astype(np.float32))
-    z = noise.normals(seed, step, noise.STREAM_NORMALS, dimensions).astype(np.float32)
-    products = torch.from_numpy(dealt * z)
-    borders = split(dimensions, bits)
-    width = max(b - a for a, b in zip(*_pairs(borders)))
-    code = torch.from_numpy(codes(width, state_bits))
-    branches = torch.zeros(bits, width)
-    branch, place = places(dimensions, bits)
-    branches[torch.from_numpy(branch), torch.from_numpy(place)] = products
+    branches, code = _products(_target(shift, bits, state_bits, seed, step), bits, state_bits, seed, step)
     result = np.empty(bits, np.uint8)
     walks = list(zip(*_pairs(walk_borders(bits))))
-    group = max(1, SURVIVOR_BYTES // (WALK_BITS << (state_bits - 1)))
+    longest = max(last - first for first, last in walks)
+    group = max(1, min(METRICS >> state_bits, SURVIVOR_BYTES // (longest << (state_bits - 1))))
     for i in range(0, len(walks), group):
         some = walks[i : i + group]
         for (first, last), path in zip(some, _viterbi(branches, some, code, state_bits)):
@@ -156,52 +169,140 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
     return result
 
 
-def _scores(branches: Tensor, code: Tensor, state_bits: int) -> Tensor:
-    """(B, 2^L) inner product of every state's vector with the target, from (B, n) products of target and normals."""
-    spread = torch.zeros(len(branches), 1 << state_bits)
-    spread.index_add_(1, code, branches)
-    return walsh_hadamard(spread, state_bits)
+def _target(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
+    """(D,) float32 that the walk is to come near: the shift, and private noise worth the surplus bits."""
+    dimensions = shift.numel()
+    surplus = 2 * math.log(2) * capacity(bits, state_bits, dimensions) - float(shift.double().square().sum())
+    if surplus > 0:
+        private = torch.Generator().manual_seed((seed << 20) ^ step)     # the sender's own: no receiver needs it
+        own = torch.randn(shift.shape, generator=private, dtype=torch.float32)
+        shift = shift + math.sqrt(surplus / dimensions) * own
+    return shift.numpy()
 
 
-def walsh_hadamard(x: Tensor, state_bits: int) -> Tensor:
-    """Walsh-Hadamard transform of the rows of (B, 2^L), natural order: two dense factors are fastest on a CPU."""
-    high = state_bits // 2
-    low = state_bits - high
-    cube = x.view(-1, 1 << high, 1 << low)
-    return (torch.from_numpy(_hadamard(high)) @ (cube @ torch.from_numpy(_hadamard(low)))).reshape(x.shape)
+def _products(target: np.ndarray, bits: int, state_bits: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Products (R, n + 1) float32 of target and normals by branch and place, with zeros in the last column and wherever
+    a branch has fewer places, and the places' codes (n,)."""
+    dimensions = len(target)
+    branch, place = places(dimensions, bits)
+    width = int(place.max()) + 1
+    branches = np.zeros((bits, width + 1), np.float32)
+    branches[branch, place] = deal(target, seed, step) * noise.normals(seed, step, noise.STREAM_NORMALS, dimensions)
+    return branches, codes(width, state_bits)
+
+
+def _rotated(x: np.ndarray, bits: int, by: int) -> np.ndarray:
+    """Numbers of `bits` bits with their lowest `by` bits moved to the top."""
+    return x >> by | (x & (1 << by) - 1) << (bits - by)
+
+
+class _Scores:
+    """Inner products of many branches with the vectors of all 2^L states: a Walsh-Hadamard transform whose input has n entries.
+
+    The transform over the low bits of the state is a product with the n sign rows that occur, one group of places a
+    high part of the code; the one over the high bits is dense. Both are small matrix products, fastest on a CPU.
+    Where n is so large that the sign rows would fill the memory, places of one code are added up and everything is dense.
+    """
+
+    def __init__(self, code: np.ndarray, state_bits: int):
+        """code: (n,)"""
+        # The two products cost n / 2^high and 2^high operations a score, and the first, of thin matrices, runs slower.
+        high = min(state_bits - 2, round(math.log2(len(code)) / 2) + 1)
+        low = state_bits - high
+        self.sparse = len(code) << low <= SIGNS
+        if not self.sparse:
+            self.order = np.argsort(code, kind="stable")
+            self.cells, self.starts = np.unique(code[self.order], return_index=True)
+            return
+        group, sign_code = code >> low, code & (1 << low) - 1
+        self.hadamard = _hadamard(high)
+        self.places = np.full((1 << high, np.bincount(group).max()), len(code))      # of nothing: the column of zeros
+        self.signs = np.zeros((*self.places.shape, 1 << low), np.float32)
+        for g in range(1 << high):
+            own = np.flatnonzero(group == g)
+            self.places[g, : len(own)] = own
+            self.signs[g, : len(own)] = 1 - 2.0 * (np.bitwise_count(sign_code[own, None] & np.arange(1 << low)) & 1)
+
+    def fill(self, out: np.ndarray, branches: np.ndarray, scratch: np.ndarray) -> None:
+        """out (B, 2^L) from branches (B, n + 1); scratch: at least B 2^L numbers."""
+        if not self.sparse:
+            out[:] = 0
+            out[:, self.cells] = np.add.reduceat(branches[:, self.order], self.starts, axis=1)
+            walsh_hadamard(out)
+            return
+        groups, _, low = self.signs.shape
+        half_way = scratch[: out.size].reshape(groups, len(out), low)
+        np.matmul(branches[:, self.places].transpose(1, 0, 2), self.signs, out=half_way)
+        np.matmul(self.hadamard, half_way.transpose(1, 0, 2), out=out.reshape(len(out), groups, low))
+
+
+def walsh_hadamard(x: np.ndarray) -> None:
+    """Walsh-Hadamard transform of the rows of (B, 2^L), natural order, in place: a dense factor for each six bits of the index."""
+    bits = x.shape[1].bit_length() - 1
+    for low in range(0, bits, 6):
+        factor = _hadamard(min(6, bits - low))
+        cube = x.reshape(-1, len(factor), 1 << low)
+        cube[:] = factor @ cube if low else (cube[..., 0] @ factor)[..., None]
 
 
 def _hadamard(bits: int) -> np.ndarray:
+    """(2^bits, 2^bits) float32 of -1 and 1, natural order."""
     index = np.arange(1 << bits)
     return (1.0 - 2.0 * (np.bitwise_count(index[:, None] & index[None, :]) & 1)).astype(np.float32)
 
 
-def _viterbi(branches: Tensor, walks: list[tuple[int, int]], code: Tensor, state_bits: int) -> Iterator[np.ndarray]:
-    """Best path of every walk.  Ties go to the predecessor with the oldest bit 0, and to the lowest final state.  §6.3.6"""
+def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarray, state_bits: int) -> Iterator[np.ndarray]:
+    """Best path ((last - first,) uint8) of every walk; branches (R, n + 1) and code (n,) as `_products` gives them.
+
+    Ties go to the predecessor with the oldest bit 0, and to the lowest final state.  §6.3.6
+    """
+    walk_count = len(walks)
     length = max(last - first for first, last in walks)
     half = 1 << (state_bits - 1)
     # A walk that is a branch shorter starts a branch later, so that all walks end together.
-    start = torch.tensor([last - length for _, last in walks])
-    lag = torch.tensor([length - (last - first) for first, last in walks])
-    origin = torch.full((len(walks), 2 * half), -math.inf)
-    origin[:, 0] = 0
-    metric = origin.clone()
-    survivors = torch.empty(length, len(walks), half, dtype=torch.bool)
-    chunk = max(1, SCORES // (len(walks) << state_bits))
+    start = np.array([last - length for _, last in walks])
+    late = start < [first for first, _ in walks]
+    # Metrics lie in an order in which a step works in place on long runs of memory: each new bit takes the place of the
+    # bit that it pushes out, so after i steps the index is the state rotated by i. After `turns` steps a transposition restores it.
+    turns = state_bits // 2
+    scorers = [_Scores(_rotated(code, state_bits, i + 1), state_bits) for i in range(min(turns, length))]
+    rounds = max(1, min(-(-length // turns), SCORES // (walk_count * turns << state_bits)))     # whose scores are made together
+    scores = np.empty((turns, rounds * walk_count, 2 * half), np.float32)
+    metric, spare = np.empty((2, walk_count, 2 * half), np.float32)
+    best = np.empty((walk_count, half), np.float32)
+    survivors = np.empty((length, walk_count, half), np.bool_)
+    scratch = np.empty(scores[0].size, np.float32)
+
+    def begin(which: np.ndarray | slice) -> None:
+        metric[which] = -math.inf
+        metric[which, 0] = 0
+
+    begin(slice(None))
     for t in range(length):
-        if t % chunk == 0:
-            rows = (start[:, None] + torch.arange(t, min(t + chunk, length))).clamp(min=0)
-            scores = _scores(branches[rows.flatten()], code, state_bits).view(len(walks), -1, half, 2)
-        zero, one = metric[:, :half], metric[:, half:]
-        torch.gt(one, zero, out=survivors[t])
-        metric = (torch.maximum(zero, one).unsqueeze(2) + scores[:, t % chunk]).view(len(walks), -1)
-        if t < 2:                                # walks differ by one branch at most
-            metric = torch.where((t < lag)[:, None], origin, metric)
-    state = metric.argmax(dim=1)
-    paths = np.empty((length, len(walks)), np.uint8)
-    every = torch.arange(len(walks))
+        turn, row = t % turns, t // turns % rounds * walk_count
+        if turn == row == 0:
+            for i, scorer in enumerate(scorers[: length - t]):
+                when = np.arange(t + i, min(t + turns * rounds, length), turns)
+                rows = np.maximum(start + when[:, None], 0).flatten()
+                scorer.fill(scores[i, : len(rows)], branches[rows], scratch)
+        shape = (walk_count, 1 << turn, 2, half >> turn)
+        after = metric.reshape(shape)
+        zero, one = after[:, :, :1], after[:, :, 1:]
+        winner = best.reshape(zero.shape)
+        np.greater(one, zero, out=survivors[t].reshape(zero.shape))
+        np.maximum(zero, one, out=winner)
+        np.add(winner, scores[turn, row : row + walk_count].reshape(shape), out=after)
+        if t == 0:                              # walks differ by one branch at most
+            begin(late)
+        if turn == turns - 1 or t == length - 1:
+            np.copyto(spare.reshape(walk_count, -1, 2 << turn), metric.reshape(walk_count, 2 << turn, -1).transpose(0, 2, 1))
+            metric, spare = spare, metric
+    state = metric.argmax(axis=1)
+    paths = np.empty((length, walk_count), np.uint8)
+    every = np.arange(walk_count)
     for t in range(length - 1, -1, -1):
-        paths[t] = (state & 1).numpy()
-        state = (state >> 1) + half * survivors[t][every, state >> 1]
+        paths[t] = state & 1
+        state >>= 1
+        state += survivors[t][every, _rotated(state, state_bits - 1, t % turns)] * half
     for i, (first, last) in enumerate(walks):
         yield paths[length - (last - first) :, i]
