@@ -45,7 +45,7 @@ def inherited_profile(image: Image.Image) -> bytes | None:
 def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode completely, then write once: a save that fails leaves the file as Pillow opened it.
 
-    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, state_bits, denoiser ("mean",
+    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("trellis" or "pfr"), coder_bits, denoiser ("mean",
     "flow" or ("flow", steps)), device, progress; exif (bytes or Image.Exif), icc_profile (bytes; the image's own unless
     given or sRGB, None drops it), xmp (bytes), text (str by str).
     """
@@ -70,6 +70,6 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     pixels = planes if alpha is None else planes[..., 0] if native.mode == "LA" else planes[..., :3]
     names = {"model": "model_name"}
     options = {names.get(k, k): given[k]
-               for k in ("quality", "bpp", "target_bytes", "model", "seed", "steps", "table", "state_bits", "device", "progress")
+               for k in ("quality", "bpp", "target_bytes", "model", "seed", "steps", "table", "coder", "coder_bits", "device", "progress")
                if given.get(k) is not None}
     fp.write(codec.encode(np.ascontiguousarray(pixels), alpha, chunks=chunks, denoiser=denoiser_ids(given.get("denoiser")), **options).data)

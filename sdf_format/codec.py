@@ -30,17 +30,18 @@ QUALITY_LEVEL = (-3.0, 0.09)        # log-SNR [nat] of quality 0, and per point:
 MEAN_FROM = 2.0                     # nat: files that reach this log-SNR name the posterior mean: docs/experiments.md, "denoiser"
 MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
 # Payload bits up to which the sender can afford 2^L states: docs/experiments.md, "states".
-STATES = ((12_000, 14), (160_000, 12), (2_000_000, 10))
+STATES = ((4_000, 16), (10_000, 15), (100_000, 14), (400_000, 12), (2_000_000, 10))
 FEWEST_STATES = 8
+PFR_CHUNK = 14                      # bits a chunk: docs/experiments.md, "pfr"
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A file and what its encoder knows: the account of every step, and the coder's L."""
+    """A file and what its encoder knows: the account of every step, and the coder's parameter."""
 
     data: bytes
     steps: list[Step]
-    state_bits: int
+    coder_bits: int
 
 
 def pick_device(device: str | None = None) -> str:
@@ -91,7 +92,8 @@ def encode(
     seed: int = 0,
     steps: int | None = None,
     table: int | None = None,
-    state_bits: int | None = None,
+    coder: str = "trellis",
+    coder_bits: int | None = None,
     denoiser: tuple[int, int] | None = None,
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
@@ -102,7 +104,8 @@ def encode(
     pixels        (H, W) for mode L or (H, W, 3) for RGB, uint8, sides 1..65535; alpha: (H, W) uint8, kept without loss
     quality       1..100, the noise level at which sending stops; 50 unless one of the next two is given
     bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
-    steps         1..255 steps; state_bits: L of the trellis, 8..18; both chosen to suit if None
+    steps         1..255; chosen to suit if None
+    coder         a name of table 5.2; coder_bits: L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
     chunks        metadata (type, body), §3.4
@@ -119,8 +122,10 @@ def encode(
         raise BadInput(f"steps {steps} is outside 1..255")
     if table is not None and (table not in schedule.registry() or steps is not None):
         raise BadInput(f"table {table!r}: wanted one of {sorted(schedule.registry())}, and no steps beside it")
-    if state_bits is not None and state_bits - kinds.TRELLIS_FIRST not in kinds.TRELLIS_PARAMETERS:
-        raise BadInput(f"state_bits {state_bits} is outside 8..18")
+    if coder not in kinds.CODERS.values():
+        raise BadInput(f"coder {coder!r} is unknown here; known: {', '.join(kinds.CODERS.values())}")
+    if coder_bits is not None and coder_bits - kinds.CODER_FIRST not in kinds.CODER_PARAMETERS:
+        raise BadInput(f"coder_bits {coder_bits} is outside 8..18")
     if not 0 <= seed < 1 << 32:
         raise BadInput(f"seed {seed} is outside 0..2^32 - 1")
     budget = budget_of(width, height, quality, bpp, target_bytes)
@@ -146,9 +151,9 @@ def encode(
                        f"allow at least {least}, or drop metadata")
     loaded = model.load(key, pick_device(device))
     latent = loaded.encode(_pad(pixels, spec.multiple))
-    fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, state_bits, table)
+    fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, coder, coder_bits, table)
     payload, account = diffc.encode(latent, fields, payload_bytes, loaded, progress)
-    return Encoded(container.build(header(fields), payload, others), account, kinds.TRELLIS_FIRST + fields.coder[1])
+    return Encoded(container.build(header(fields), payload, others), account, kinds.CODER_FIRST + fields.coder[1])
 
 
 def _pad(pixels: np.ndarray, multiple: int) -> np.ndarray:
@@ -167,7 +172,8 @@ def _plan(
     room: Callable[[kinds.Diffc, int], int],
     quality: float | None,
     steps: int | None,
-    state_bits: int | None,
+    coder: str,
+    coder_bits: int | None,
     table: int | None,
 ) -> tuple[kinds.Diffc, int]:
     """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the picture."""
@@ -177,7 +183,16 @@ def _plan(
         level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if quality is None else quality))
     else:
         limit = min(limit, 8 * room(smallest, budget))
-    guess = state_bits or (_states(limit) if budget is not None else kinds.TRELLIS_FIRST + kinds.DEFAULT_CODER[1])
+    number = next(i for i, name in kinds.CODERS.items() if name == coder)
+
+    def suited(bits: int) -> int:
+        """The coder's parameter for a payload of so many bits."""
+        return coder_bits or (_states(bits) if number == kinds.TRELLIS else PFR_CHUNK)
+
+    def capacity(parameter: int) -> tune.Capacity:
+        return lambda bits, dimensions: diffc.CODERS[number].capacity(bits, parameter, dimensions)
+
+    guess = capacity(suited(limit) if budget is not None else kinds.CODER_FIRST + kinds.DEFAULT_CODER[1])
 
     def counted(bits: int) -> int:
         return steps or tune.step_count(bits)
@@ -192,8 +207,8 @@ def _plan(
     if budget is not None:
         level = min(level, reach(curve, limit))
     bits = limit if budget is not None and level < tune.HIGHEST else tune.bits_for_level(curve, level, guess, limit)
-    chosen = state_bits or _states(bits)
-    fields = replace(smallest, coder=(kinds.TRELLIS, chosen - kinds.TRELLIS_FIRST))
+    chosen = capacity(suited(bits))
+    fields = replace(smallest, coder=(number, suited(bits) - kinds.CODER_FIRST))
     if fields.denoiser is None and level >= MEAN_FROM:
         fields = replace(fields, denoiser=(kinds.MEAN, 1))
     if table is None:

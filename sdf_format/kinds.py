@@ -13,11 +13,11 @@ from sdf_format.errors import BadFile, Unsupported
 DIFFC = 0
 KINDS = {DIFFC: "diffc"}                # table 5.1
 
-TRELLIS = 0
-CODERS = {TRELLIS: "trellis"}           # table 5.2
-TRELLIS_FIRST = 8                       # L of parameter 0, §5.2
-TRELLIS_PARAMETERS = range(11)          # L = 8..18
-DEFAULT_CODER = (TRELLIS, 12 - TRELLIS_FIRST)
+TRELLIS, PFR = 0, 1
+CODERS = {TRELLIS: "trellis", PFR: "pfr"}   # table 5.2
+CODER_FIRST = 8                         # L, or bits a chunk, of parameter 0, §5.2
+CODER_PARAMETERS = range(11)            # 8..18
+DEFAULT_CODER = (TRELLIS, 14 - CODER_FIRST)
 
 MEAN, FLOW = 0, 1
 DENOISERS = {MEAN: "mean", FLOW: "flow"}    # table 5.3
@@ -37,7 +37,7 @@ DiffcFlags = BitStruct(
 DiffcParameters = Struct(
     "flags" / DiffcFlags,
     "seed" / If(this.flags.seed, VarInt),                                       # absent: 0
-    "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: trellis, L = 12
+    "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: trellis, L = 14
     "schedule" / schedule.by_form(this.flags.form),
     "denoiser" / If(this.flags.denoiser, BitStruct("id" / BitsInteger(3), "steps" / BitsInteger(5))),    # absent: table 4.1
     "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
@@ -76,8 +76,8 @@ def parse_diffc(header: Header) -> Diffc:
         raise BadFile(f"§5.2 seed: {fields.seed} has more than 32 bits")
     if fields.coder[0] not in CODERS:
         raise Unsupported(f"table 5.2: coder {fields.coder[0]} is unknown here (this decoder knows {sorted(CODERS)})")
-    if fields.coder[1] not in TRELLIS_PARAMETERS:
-        raise BadFile(f"§5.2 coder: parameter {fields.coder[1]} is outside 0..{TRELLIS_PARAMETERS[-1]}")
+    if fields.coder[1] not in CODER_PARAMETERS:
+        raise BadFile(f"§5.2 coder: parameter {fields.coder[1]} is outside 0..{CODER_PARAMETERS[-1]}")
     if fields.denoiser and fields.denoiser[0] not in DENOISERS:
         raise Unsupported(f"table 5.3: denoiser {fields.denoiser[0]} is unknown here (this decoder knows {sorted(DENOISERS)})")
     if fields.denoiser and (not fields.denoiser[1] or fields.denoiser[0] == MEAN and fields.denoiser[1] != 1):

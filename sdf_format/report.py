@@ -59,7 +59,7 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
     result: dict[str, Any] = {
         "seed": fields.seed,
         "coder": kinds.CODERS[fields.coder[0]],
-        "state_bits": kinds.TRELLIS_FIRST + fields.coder[1],
+        "coder_bits": kinds.CODER_FIRST + fields.coder[1],
         "denoiser": kinds.DENOISERS.get(number),
         "denoiser_steps": steps,
         "schedule_form": ("law", "registered", "inline")[fields.form],

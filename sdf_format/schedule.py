@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-from construct import Array, Construct, Int8ub, Struct, Switch, VarInt, ZigZag, this
+from construct import Array, BitsInteger, BitStruct, Construct, Int8ub, Octet, Struct, Switch, VarInt, ZigZag, this
 
 from sdf_format.errors import BadFile, Unsupported
 
 LAW, REGISTERED, INLINE = range(3)      # table 4.2, forms
 LEVEL_LIMIT = 16.0                      # nat, either side: §4.2
-LAW_LEVEL, LAW_SLOPE, LAW_BEND = 16, 16, 64     # units of 1/n nat, §4.2.1
+LAW_LEVEL, LAW_SLOPE, LAW_BEND = 32, 16, 32     # units of 1/n nat, §4.2.1
+LAW_RANGES = {"steps": (1, 255), "end": (-512, 511), "slope": (0, 127), "bend": (-64, 63)}      # §4.2.1
 REGISTERED_LEVEL, REGISTERED_BITS = 1024, 1024  # units of 1/n nat and 1/n bit per cell, §4.2.2
 REGISTERED_GAIN = 64                    # unit 1/n, §4.2.2
 INLINE_LEVEL = 64                       # unit 1/n nat, §4.2.3
 
 # §4.2.1 The law: level(k) = end + slope * u + bend * u^2 with u = ln(k / steps); bits up to step k in proportion to k^2
-Law = Struct(
-    "steps" / Int8ub,
-    "end" / ZigZag,             # 1/16 nat
-    "slope" / VarInt,           # 1/16
-    "bend" / ZigZag,            # 1/64
+Law = BitStruct(
+    "steps" / Octet,
+    "end" / BitsInteger(10, signed=True),       # 1/32 nat
+    "slope" / BitsInteger(7),                   # 1/16
+    "bend" / BitsInteger(7, signed=True),       # 1/32
 )
 
 # §4.2.2 A registered table, its bits scaled by the number of cells and by one gain

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from sdf_format.model import Model
-from sdf_format.rcc import trellis
-from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
+from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_RANGES, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
 
-LOWEST, SPACING = -5.5, 1.75    # nat: log-SNR where measuring starts, and between measurements
+LOWEST, SPACING = -5.5, 2.5    # nat: log-SNR where measuring starts, and between measurements
+GRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
 HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
 SAMPLE = 64                     # latent positions a side of the windows measured in a large picture
 WINDOWS = 4
@@ -27,6 +27,7 @@ WINDOWS = 4
 class Curve:
     """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; at none: its energy."""
 
+    dimensions: int             # of the latent
     energy: float
     levels: list[float]
     errors: list[float]
@@ -51,7 +52,7 @@ def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool]) -> Cu
     sample = windows(latent)
     scale = latent.numel() / sample.numel()
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
-    curve = Curve(float(latent.double().square().sum()) + 1e-6, [], [])
+    curve = Curve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])
     level = LOWEST
     while level <= HIGHEST + SPACING:
         sigma = math.exp(-level / 2)
@@ -64,12 +65,15 @@ def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool]) -> Cu
     return curve
 
 
-def ideal_levels(curve: Curve, bits: tuple[int, ...], state_bits: int) -> list[float]:
+Capacity = Callable[[int, int], float]      # (bits, dimensions) of a step -> KL [bit] that a coder delivers with them
+
+
+def ideal_levels(curve: Curve, bits: tuple[int, ...], capacity: Capacity) -> list[float]:
     """Log-SNR that each step reaches if its bits deliver what the coder promises and the next prediction is stale until then."""
     precision, levels = 0.0, []
     for granted in bits:
         error = curve.error(math.log(precision)) if precision else curve.energy
-        precision += 2 * math.log(2) * trellis.capacity(granted, state_bits) / error
+        precision += 2 * math.log(2) * GRANT * capacity(granted, curve.dimensions) / error
         levels.append(math.log(precision) if precision else -math.inf)
     return levels
 
@@ -86,8 +90,8 @@ def fit(levels: list[float], bits: tuple[int, ...]) -> dict[str, int]:
         found, *_ = np.linalg.lstsq(basis * weight[:, None], wanted * weight, rcond=None)
         end, slope, bend = (*found, *[2.0, 0.0][terms - 1 :])[:3] if terms < 3 else found
         law = dict(steps=steps, end=round(end * LAW_LEVEL), slope=max(1, round(slope * LAW_SLOPE)), bend=round(bend * LAW_BEND))
-        rising = np.diff(law_levels(**law))
-        if (rising > 0).all() and law_levels(**law)[0] > -15:
+        fits = all(LAW_RANGES[name][0] <= value <= LAW_RANGES[name][1] for name, value in law.items())
+        if fits and (np.diff(law_levels(**law)) > 0).all() and law_levels(**law)[0] > -15:
             break
     return law
 
@@ -97,12 +101,12 @@ def step_count(bits: int) -> int:
     return max(1, min(20, round(1.9 * math.log(max(bits, 1)) - 2)))
 
 
-def bits_for_level(curve: Curve, level: float, state_bits: int, limit: int) -> int:
+def bits_for_level(curve: Curve, level: float, capacity: Capacity, limit: int) -> int:
     """Payload bits with which the last step reaches a log-SNR, at most `limit`."""
     low, high = 1, max(1, limit)
     while low < high:
         middle = (low + high) // 2
-        if ideal_levels(curve, law_bits(step_count(middle), middle), state_bits)[-1] < level:
+        if ideal_levels(curve, law_bits(step_count(middle), middle), capacity)[-1] < level:
             low = middle + 1
         else:
             high = middle
@@ -116,11 +120,12 @@ def table_up_to(entry: dict, level: float) -> tuple[tuple[float, ...], tuple[int
     return tuple(levels[:count]), tuple(entry["bits"][:count])
 
 
-def table_gain(curve: Curve, levels: tuple[float, ...], bits: tuple[int, ...], state_bits: int) -> float:
+def table_gain(curve: Curve, levels: tuple[float, ...], bits: tuple[int, ...], capacity: Capacity) -> float:
     """What a registered table's bits must be multiplied by for this picture, over the steps up to `levels[-1]`."""
-    precision, needed = 0.0, 0.0
-    for level in levels:
+    precision, needed, delivered = 0.0, 0.0, 0.0
+    for level, granted in zip(levels, bits):
+        delivered += GRANT * capacity(granted, curve.dimensions)
         error = curve.error(math.log(precision)) if precision else curve.energy
         needed += (math.exp(level) - precision) * error / (2 * math.log(2))
         precision = math.exp(level)
-    return needed / trellis.capacity(1, state_bits) / max(1, sum(bits))
+    return needed / max(1.0, delivered)

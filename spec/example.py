@@ -35,10 +35,8 @@ def annotated(data: bytes) -> str:
         (1, f"§5.2 flags {flags:08b}: schedule form 0" + (", coder present" if flags & 8 else "")),
     ]
     if flags & 8:
-        lines.append((1, f"§5.2 coder trellis, L = {kinds.TRELLIS_FIRST + fields.coder[1]}"))
-    lines.append((1, f"§4.2.1 {law['steps']} steps"))
-    lines += [(len(field.build(law[name])), f"§4.2.1 {name} {law[name]}")
-              for name, field in ((c.name, c.subcon) for c in schedule.Law.subcons[1:])]
+        lines.append((1, f"§5.2 coder trellis, L = {kinds.CODER_FIRST + fields.coder[1]}"))
+    lines.append((schedule.Law.sizeof(), "§4.2.1 " + ", ".join(f"{name} {law[name]}" for name in schedule.LAW_RANGES)))
     if flags & 16:
         lines.append((1, f"§5.2 denoiser {kinds.DENOISERS[fields.denoiser[0]]}, {fields.denoiser[1]} step(s)"))
     lines += [

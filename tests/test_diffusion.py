@@ -11,6 +11,7 @@ from scipy import stats
 
 from sdf_format import diffusion, kinds, schedule, tune
 from sdf_format.payloads import diffc
+from sdf_format.rcc import trellis
 
 SHAPE = (1, 16, 48, 48)
 LEVELS = tuple(float(x) for x in np.linspace(-5, 1, 49))
@@ -64,16 +65,16 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
     clean = model.sample(3)
     grid = [-6 + 0.5 * i for i in range(20)]
     errors = [float((model.variance / (1 + model.variance * math.exp(g))).sum()) * SHAPE[2] * SHAPE[3] for g in grid]
-    curve = tune.Curve(float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
+    curve = tune.Curve(math.prod(SHAPE), float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
     size = 900
     bits = schedule.law_bits(16, 8 * size)
-    law = tune.fit(tune.ideal_levels(curve, bits, 12), bits)
+    law = tune.fit(tune.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 12, dimensions)), bits)
     fields = kinds.Diffc(schedule.LAW, law)
     payload, account = diffc.encode(clean, fields, size, model, lambda *_: None)
     assert len(payload) == size
     needed, delivered = sum(s.kl for s in account), sum(s.delivered for s in account)
     assert 0.9 * needed < delivered < 1.1 * needed
-    # Bits over the mutual information at the last level: the coder's overhead (1.13), and predictions that are stale for a step.
+    # Bits over the mutual information at the last level: the coder's overhead (1.09), and predictions that are stale for a step.
     last = law["end"] / schedule.LAW_LEVEL
     assert 1.05 < 8 * size / model.rate(last) < 1.4
     latent = diffc.decode(payload, size, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)

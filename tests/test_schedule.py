@@ -15,7 +15,7 @@ from sdf_format.schedule import INLINE, LAW, REGISTERED, expand
 
 clause = pytest.mark.clause
 
-LAW_FIELDS = dict(steps=40, end=32, slope=40, bend=-8)        # ends at 2 nat
+LAW_FIELDS = dict(steps=40, end=64, slope=40, bend=-4)        # ends at 2 nat
 CELLS = 96 * 64
 
 
@@ -44,12 +44,21 @@ def test_the_laws_bits_are_rounded_down_at_every_border():
 
 @clause("4.2.1")
 @pytest.mark.parametrize("fields, levels", [
-    (dict(steps=1, end=-3, slope=99, bend=99), [-3 / 16]),
-    (dict(steps=2, end=16, slope=32, bend=0), [1 - 2 * math.log(2), 1]),
-    (dict(steps=2, end=16, slope=32, bend=-64), [1 - 2 * math.log(2) - math.log(2) ** 2, 1]),
+    (dict(steps=1, end=-3, slope=99, bend=60), [-3 / 32]),
+    (dict(steps=2, end=32, slope=32, bend=0), [1 - 2 * math.log(2), 1]),
+    (dict(steps=2, end=32, slope=32, bend=-32), [1 - 2 * math.log(2) - math.log(2) ** 2, 1]),
 ])
 def test_the_laws_levels_end_at_their_end(fields, levels):
     assert expand(LAW, fields, 800, CELLS).levels == pytest.approx(levels, abs=1e-12)
+
+
+@clause("4.2.1")
+@given(*(st.integers(*schedule.LAW_RANGES[name]) for name in ("steps", "end", "slope", "bend")))
+def test_a_law_is_four_bytes(steps, end, slope, bend):
+    fields = dict(steps=steps, end=end, slope=slope, bend=bend)
+    data = schedule.Law.build(fields)
+    assert int.from_bytes(data) == steps << 24 | (end & 1023) << 14 | slope << 7 | bend & 127 and len(data) == 4
+    assert {k: v for k, v in schedule.Law.parse(data).items() if k in fields} == fields
 
 
 @clause("4.2.1")
@@ -73,9 +82,8 @@ def test_levels_shall_rise(form, fields):
 
 @clause("4.2")
 @pytest.mark.parametrize("form, fields, good", [
-    (LAW, dict(steps=1, end=256, slope=0, bend=0), True), (LAW, dict(steps=1, end=257, slope=0, bend=0), False),
-    (LAW, dict(steps=1, end=-256, slope=0, bend=0), True), (LAW, dict(steps=1, end=-257, slope=0, bend=0), False),
-    (LAW, dict(steps=2, end=0, slope=370, bend=0), False), (LAW, dict(steps=2, end=2**32 - 1, slope=16, bend=0), False),
+    (LAW, dict(steps=1, end=511, slope=0, bend=0), True), (LAW, dict(steps=255, end=-300, slope=127, bend=0), False),
+    (LAW, dict(steps=1, end=-512, slope=0, bend=0), True), (LAW, dict(steps=2, end=-512, slope=1, bend=0), False),
     (INLINE, dict(steps=1, first=1024, rises=[], bits=[800]), True), (INLINE, dict(steps=1, first=1025, rises=[], bits=[800]), False),
     (INLINE, dict(steps=2, first=-1024, rises=[2048], bits=[400, 400]), True),
     (INLINE, dict(steps=2, first=-1024, rises=[2049], bits=[400, 400]), False),
@@ -170,7 +178,7 @@ def test_inline_bits_fill_the_payload_but_for_its_last_byte(bits, good):
 
 @clause("4.2.1", "4.2.2", "4.2.3")
 @pytest.mark.parametrize("form, data, fields", [
-    (LAW, "28 40 28 0f", LAW_FIELDS),                                                       # zigzag: 32 -> 64, -8 -> 15
+    (LAW, "28 10 14 7c", LAW_FIELDS),                               # 00101000 0001000000 0101000 1111100
     (REGISTERED, "01 c0 01", dict(table=1, gain=192)),
     (INLINE, "03 7f 20 81 01 64 00 ac 02", dict(steps=3, first=-64, rises=[32, 129], bits=[100, 0, 300])),
     (INLINE, "01 02 08", dict(steps=1, first=1, rises=[], bits=[8])),

@@ -50,7 +50,7 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
     bits, kl, delivered = (sum(getattr(s, k) for s in made.steps) for k in ("bits", "kl", "delivered"))
     return {
         "image": path.name, "bpp": bpp, "bytes": len(made.data), "overhead": len(made.data) - payload.length, "steps": len(made.steps),
-        "L": made.state_bits,
+        "L": made.coder_bits,
         "encode s": seconds(lambda: codec.encode(pixels, bpp=bpp), runs),
         "decode s": seconds(lambda: codec.decode_bytes(made.data), runs),
         "bits / delivered KL": bits / delivered,

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from sdf_format import diffusion, schedule
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.kinds import FLOW, TRELLIS_FIRST, Diffc
+from sdf_format.kinds import CODER_FIRST, FLOW, PFR, TRELLIS, Diffc
 from sdf_format.model import Model
-from sdf_format.rcc import trellis
+from sdf_format.rcc import pfr, trellis
 
 Progress = Callable[[int, int], None]
+
+CODERS = {TRELLIS: trellis, PFR: pfr}        # table 5.2: modules with send, receive and capacity
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,15 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
     """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); result: payload and its steps' account."""
     plan = schedule.expand(fields.form, fields.schedule, 8 * payload_bytes, latent.shape[2] * latent.shape[3])
     _check(plan, latent.numel())
-    state_bits = TRELLIS_FIRST + fields.coder[1]
+    coder, coder_bits = CODERS[fields.coder[0]], CODER_FIRST + fields.coder[1]
     sent: list[np.ndarray] = []
     account: list[Step] = []
 
     def sender(step: int, clean: Tensor, gain: float) -> Tensor:
         progress(step, len(plan.bits))
         shift = (gain * (latent - clean)).flatten()
-        bits = trellis.send(shift, plan.bits[step], state_bits, fields.seed, step)
-        z = trellis.receive(bits, shift.numel(), state_bits, fields.seed, step)
+        bits = coder.send(shift, plan.bits[step], coder_bits, fields.seed, step)
+        z = coder.receive(bits, shift.numel(), coder_bits, fields.seed, step)
         norm = float(shift.double().square().sum())
         along = float((shift.double() * z.double()).sum())
         account.append(Step(len(bits), norm / (2 * math.log(2)), along * abs(along) / max(norm, 1e-12) / (2 * math.log(2))))
@@ -77,13 +79,13 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
     if whole == len(ends) and bits[ends[-1] :].any():
         raise BadFile("§6.2 the bits after the last step are not zero")
-    state_bits = TRELLIS_FIRST + fields.coder[1]
+    coder, coder_bits = CODERS[fields.coder[0]], CODER_FIRST + fields.coder[1]
     calls = whole + denoiser[1]
 
     def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
         progress(step, calls)
         own = bits[ends[step] - plan.bits[step] : ends[step]]
-        return trellis.receive(own, dimensions, state_bits, fields.seed, step).view_as(clean)
+        return coder.receive(own, dimensions, coder_bits, fields.seed, step).view_as(clean)
 
     y, sigma = diffusion.walk(shape, plan.levels[:whole], model.predict, receiver)
     done = iter(range(whole, calls + 1))

@@ -11,13 +11,14 @@ Everything between the bits and z is integer arithmetic.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdf_format import noise
+from sdf_format.rcc.threads import single_blas_thread
 
 WALK_BITS = 1024                # §6.3.1, longest walk
 STATES = range(8, 19)           # L, §6.3.2
@@ -119,6 +120,7 @@ def _pairs(borders: list[int]) -> tuple[list[int], list[int]]:
     return borders[:-1], borders[1:]
 
 
+@single_blas_thread()
 def receive(bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step: int) -> Tensor:
     """(D,) float32 displacement in units of the step's standard deviation, from its bits ((R,) of 0 and 1).  §6.3.5
 
@@ -148,6 +150,7 @@ def capacity(bits: int, state_bits: int, dimensions: int | None = None) -> float
     return kl if dimensions is None else kl * dimensions / (dimensions + CROWDING * bits)
 
 
+@single_blas_thread()
 def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
     """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).  §6.3.6
 
@@ -158,15 +161,15 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
     if bits == 0:
         return np.empty(0, np.uint8)
     branches, code = _products(_target(shift, bits, state_bits, seed, step), bits, state_bits, seed, step)
-    result = np.empty(bits, np.uint8)
     walks = list(zip(*_pairs(walk_borders(bits))))
     longest = max(last - first for first, last in walks)
-    group = max(1, min(METRICS >> state_bits, SURVIVOR_BYTES // (longest << (state_bits - 1))))
-    for i in range(0, len(walks), group):
-        some = walks[i : i + group]
-        for (first, last), path in zip(some, _viterbi(branches, some, code, state_bits)):
-            result[first:last] = path
-    return result
+    threads = torch.get_num_threads()
+    most = max(1, min(METRICS >> state_bits, SURVIVOR_BYTES // (threads * longest << (state_bits - 1))))
+    borders = split(len(walks), min(len(walks), max(threads, -(-len(walks) // most))))
+    groups = [walks[first:last] for first, last in zip(*_pairs(borders))]
+    with ThreadPoolExecutor(threads) as pool:       # NumPy lets go of the interpreter's lock
+        found = pool.map(lambda group: _viterbi(branches, group, code, state_bits), groups)
+        return np.concatenate([path for paths in found for path in paths])
 
 
 def _target(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
@@ -251,7 +254,7 @@ def _hadamard(bits: int) -> np.ndarray:
     return (1.0 - 2.0 * (np.bitwise_count(index[:, None] & index[None, :]) & 1)).astype(np.float32)
 
 
-def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarray, state_bits: int) -> Iterator[np.ndarray]:
+def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarray, state_bits: int) -> list[np.ndarray]:
     """Best path ((last - first,) uint8) of every walk; branches (R, n + 1) and code (n,) as `_products` gives them.
 
     Ties go to the predecessor with the oldest bit 0, and to the lowest final state.  §6.3.6
@@ -304,5 +307,4 @@ def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarra
         paths[t] = state & 1
         state >>= 1
         state += survivors[t][every, _rotated(state, state_bits - 1, t % turns)] * half
-    for i, (first, last) in enumerate(walks):
-        yield paths[length - (last - first) :, i]
+    return [paths[length - (last - first) :, i] for i, (first, last) in enumerate(walks)]

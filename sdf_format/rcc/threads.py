@@ -1,0 +1,34 @@
+"""One BLAS thread while the coders work.
+
+NumPy's BLAS keeps its threads spinning after each product, beside PyTorch's own: a picture then decodes half as fast. The
+coders' products are small, and the sender runs its walks in threads of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.Lock()
+_inside = 0
+_limit = None
+
+
+@contextmanager
+def single_blas_thread() -> Iterator[None]:
+    """May be entered from many threads; the last one out restores what the first one found."""
+    global _inside, _limit
+    with _lock:
+        if _inside == 0:
+            _limit = ThreadpoolController().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limit.restore_original_limits()
