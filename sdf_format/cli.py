@@ -1,4 +1,4 @@
-"""The command `sdf`: encode, decode, info, verify."""
+"""The command `sdf`: encode, decode, info, verify, bench."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
+from sdf_format.bench import BENCHES
 from sdf_format.errors import SdfError
 
 GOOD, BAD = 0, 1
@@ -35,7 +37,7 @@ def _encode(args: argparse.Namespace) -> int:
         info = image.info
         rate = {k: v for k in ("quality", "bpp", "target_bytes") if (v := getattr(args, k)) is not None}
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
-                   steps=args.steps, denoiser=args.denoiser, progress=_progress("encoding"),
+                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"),
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
@@ -91,6 +93,11 @@ def _verify(args: argparse.Namespace) -> int:
     return worst
 
 
+def _bench(args: argparse.Namespace) -> int:
+    import_module(f"sdf_format.bench.{args.name}").main(args.arguments)
+    return GOOD
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -105,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--model", default=None, help="default sdf-tiny-1, which comes with the package")
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
     encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
+    encode.add_argument("--coder", default=None, help="reverse channel coder: trellis (default) or pfr")
     encode.add_argument("--denoiser", choices=("mean", "flow"), help="what decoders do by default: highest fidelity, or most realistic")
     encode.add_argument("--strip", action="store_true", help="leave EXIF, XMP and colour profile out")
     encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
@@ -126,6 +134,12 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every byte; exit code 0 if all files are sound, 1 if not")
     verify.add_argument("files", nargs="+", metavar="FILE")
     verify.set_defaults(run=_verify)
+
+    bench = commands.add_parser("bench", help="run a benchmark", formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog="\n".join(f"{name:8} {what}" for name, what in BENCHES.items()))
+    bench.add_argument("name", choices=BENCHES)
+    bench.add_argument("arguments", nargs=argparse.REMAINDER, help="`sdf bench NAME --help` lists them")
+    bench.set_defaults(run=_bench)
     return top
 
 

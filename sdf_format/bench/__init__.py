@@ -1,0 +1,8 @@
+"""Benchmarks: `sdf bench NAME`. Each is a module with a `main(arguments)` that prints its table."""
+
+BENCHES = {
+    "rcc": "reverse channel coders on the same vectors: bits, KL delivered, milliseconds",
+    "coders": "reverse channel coders in the whole codec: bytes at equal PSNR and MS-SSIM",
+    "speed": "seconds, memory and overhead of this installation",
+    "table": "SDF and other formats at equal bytes",
+}

@@ -1,4 +1,4 @@
-"""How long, how much memory, how many bytes: `python -m sdf_format.bench.speed IMAGE... [--bpp 0.05,0.1,0.2]`.
+"""How long, how much memory, how many bytes: `sdf bench speed IMAGE... [--bpp 0.05,0.1,0.2]`.
 
 Encode and decode in a warm process, the coder's account against the ideal KL, import and open times.
 """
@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +58,12 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="sdf bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--bpp", default="0.05,0.1,0.2")
     parser.add_argument("--runs", type=int, default=3)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     first = True
     for path in args.images:
         for bpp in map(float, args.bpp.split(",")):
@@ -79,7 +79,3 @@ def main() -> None:
     pillow = import_milliseconds("from PIL import Image, ImageFile")
     ours = import_milliseconds("from PIL import Image, ImageFile\nimport pillow_plugin")
     print(f"import PIL.Image and ImageFile: {pillow:.0f} ms; with pillow_plugin: {ours:.0f} ms")
-
-
-if __name__ == "__main__":
-    main()

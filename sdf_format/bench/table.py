@@ -1,4 +1,4 @@
-"""Codecs side by side at equal bytes: `python -m sdf_format.bench.table IMAGE... [--bpp 0.05,0.1,0.2]`.
+"""Codecs side by side at equal bytes: `sdf bench table IMAGE... [--bpp 0.05,0.1,0.2]`.
 
 SDF twice, with either denoiser; the others at the largest file within the budget, or at their smallest, with the share that met it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -32,11 +33,11 @@ def rows(path: Path, bpp: float) -> list[tuple[str, int, float, float, float, bo
             for name, size, picture, met in pictures]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="sdf bench table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--bpp", default="0.05,0.1,0.2")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     print("wanted bpp | codec | bpp | PSNR | MS-SSIM | within budget")
     for bpp in map(float, args.bpp.split(",")):
         groups = defaultdict(list)
@@ -46,7 +47,3 @@ def main() -> None:
         for name, found in groups.items():
             _, spent, psnr, ms_ssim, met = (fmean(map(float, column)) for column in zip(*found))
             print(f"{bpp} | {name} | {spent:.4f} | {psnr:.2f} | {ms_ssim:.4f} | {met:.0%}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sdf_format import noise
@@ -100,7 +101,9 @@ def receive(bits: np.ndarray, dimensions: int, chunk_bits: int, seed: int, step:
     within = place - np.repeat(borders[:-1], sizes)
     z = candidate_normals(seed, step, dimensions, index >> patterns, place)
     odd = np.bitwise_count(index & trellis.codes(int(sizes.max()), patterns)[within] & (1 << patterns) - 1) & 1
-    return trellis.gather(np.where(odd, -z, z), seed, step)
+    # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
+    mixed = trellis.gather(np.where(odd, -z, z).astype(np.float32), seed, step)
+    return torch.from_numpy(mixed / (noise.NORMAL_ONE * math.isqrt(trellis.MIX)))
 
 
 @single_blas_thread()

@@ -1,9 +1,10 @@
 """Reverse channel coding by a bit-shift trellis (§6.3).
 
 A step sends R bits for a displacement of D dimensions. The D dimensions are mixed, so that no few of them carry all the energy,
-and dealt out to R branches. The state of a walk is its last L bits; at branch k the state s names the vector G_k * sign(s), where G_k are shared normals and sign(s) is
-the codeword of s in a fixed linear code. So every z is marginally a shared normal with a shared sign, all 2^L inner products
-of a branch are one fast Walsh-Hadamard transform, and the receiver regenerates one walk in O(D).
+and dealt out to R branches. The state of a walk is its last L bits; at branch k the state s names the vector B_k * code(s), where B_k are
+shared signs and code(s) is the codeword of s in a fixed linear code. So all 2^L inner products of a branch are one fast Walsh-Hadamard
+transform, and the receiver regenerates one walk in O(D). Mixing makes normals of the signs: each number of z is a sum of 65,536 of
+them, and the length of z is always the same.
 
 Everything between the bits and z is integer arithmetic.
 """
@@ -22,19 +23,20 @@ from sdf_format.rcc.threads import single_blas_thread
 
 WALK_BITS = 1024                # §6.3.1, longest walk
 STATES = range(8, 19)           # L, §6.3.2
-MIX = 256                       # §6.3.3, order of the mixing transform
-GOLDEN = 2654435769             # 2^32 over the golden ratio, §6.3.3 and §6.3.4
+MIX = 256                       # §6.3.5, order of the mixing transforms
+OUTER, MIDDLE, BASE = range(3)  # §6.3.4, planes of signs
+GOLDEN = 2654435769             # 2^32 over the golden ratio, §6.3.3 and §6.3.6
 SCORES = 1 << 19                # inner products that the sender computes at a time, about
 METRICS = 1 << 17               # states of walks that the sender carries together, about: they should fit a core's cache
 SIGNS = 1 << 22                 # entries of the sender's tables of signs, about
 SURVIVOR_BYTES = 1 << 28        # memory that the sender may spend on survivors at a time
 
-# What `capacity` is made of, fitted to projections of the sender's walks on random shifts: 1 to 1024 bits, 64 and 256
-# dimensions a bit; it agrees with them to 1 % from 64 bits on, and to 5 % below. `sdf bench rcc` measures it anew. Only the sender uses these.
-EFFICIENCY = {8: 0.847, 9: 0.871, 10: 0.890, 11: 0.902, 12: 0.915, 13: 0.926, 14: 0.936, 15: 0.942, 16: 0.949, 17: 0.955, 18: 0.958}
+# What `capacity` is made of, fitted to projections of the sender's walks on random shifts: 1 to 1024 bits, 8 to 256
+# dimensions a bit; it agrees with them to 2 % from 64 bits on, and to 5 % below. `sdf bench rcc` measures it anew. Only the sender uses these.
+EFFICIENCY = {8: 0.842, 9: 0.867, 10: 0.888, 11: 0.902, 12: 0.915, 13: 0.926, 14: 0.936, 15: 0.942, 16: 0.949, 17: 0.955, 18: 0.958}
 ONE_BIT = 1 / (2 * math.log(2) * math.pi)       # KL [bit] of the better of two independent normals, whose mean is 1 / sqrt(pi)
 START = (3.6, 0.33)             # KL [bit] that the start of a walk costs in all, at L = 8 and for each L more
-CROWDING = 1.75                 # KL is down to half at so many dimensions a bit
+CROWDING = 0.65                 # KL is down to half at so many dimensions a bit
 
 
 def split(total: int, parts: int) -> list[int]:
@@ -61,17 +63,18 @@ def permutation(seed: int, step: int, dimensions: int) -> np.ndarray:
     return ((place * np.uint64(multiplier) + np.uint64(offset)) % np.uint64(dimensions)).astype(np.int64)
 
 
-def mixing_signs(seed: int, step: int, dimensions: int) -> np.ndarray:
-    """(D,) int32 of -1 and 1: bit i mod 32 of word i // 32 of the permutation stream, after block 0; a set bit is -1.  §6.3.3"""
-    blocks = noise.words(seed, step, noise.STREAM_PERMUTATION, 1, -(-dimensions // 128))
-    bits = np.unpackbits(blocks.astype("<u4").view(np.uint8).reshape(-1), bitorder="little", count=dimensions)
-    return 1 - 2 * bits.astype(np.int32)
+def signs(seed: int, step: int, plane: int, dimensions: int) -> np.ndarray:
+    """(D,) float32 of -1 and 1 by place: bit i mod 32 of word i // 32 of a plane of the permutation stream; a set bit is -1.  §6.3.4"""
+    blocks = -(-dimensions // 128)
+    words = noise.words(seed, step, noise.STREAM_PERMUTATION, 1 + plane * blocks, blocks)
+    bits = np.unpackbits(words.astype("<u4").view(np.uint8).reshape(-1), bitorder="little", count=dimensions)
+    return 1 - 2 * bits.astype(np.float32)
 
 
-def mix(x: np.ndarray) -> np.ndarray:
+def mix_columns(x: np.ndarray) -> np.ndarray:
     """(D,) times the Hadamard matrix of order MIX, over places D // MIX apart; its own inverse up to the factor MIX.
 
-    The last D mod MIX places are multiplied by sqrt(MIX) instead.  §6.3.3
+    The last D mod MIX places are multiplied by sqrt(MIX) instead.  §6.3.5
     In NumPy, because an application's torch.autocast would round the receiver's integers.
     """
     columns = len(x) // MIX
@@ -79,22 +82,26 @@ def mix(x: np.ndarray) -> np.ndarray:
     return np.concatenate([(_hadamard(MIX.bit_length() - 1) @ body).reshape(-1), rest * math.isqrt(MIX)])
 
 
+def mix_rows(x: np.ndarray) -> np.ndarray:
+    """As `mix_columns`, over MIX consecutive places; here the first D mod MIX places are left out.  §6.3.5"""
+    rest = len(x) % MIX
+    return np.concatenate([x[:rest] * math.isqrt(MIX), (x[rest:].reshape(-1, MIX) @ _hadamard(MIX.bit_length() - 1)).reshape(-1)])
+
+
 def deal(x: np.ndarray, seed: int, step: int) -> np.ndarray:
-    """(D,) float32 by dimension to places, mixed: the transpose of what `gather` does, times sqrt(MIX).  §6.3.3"""
-    return mix(x[permutation(seed, step, len(x))] * mixing_signs(seed, step, len(x)).astype(np.float32))
+    """(D,) float32 by dimension to places, mixed by columns: the transpose of what `gather` does.  §6.3.3, §6.3.5"""
+    return mix_columns(x[permutation(seed, step, len(x))] * signs(seed, step, OUTER, len(x)))
 
 
-def gather(normals: np.ndarray, seed: int, step: int) -> Tensor:
-    """(D,) integer normals by place to the float32 displacement by dimension.  §6.3.5"""
-    # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
-    mixed = mix(normals.astype(np.float32))
-    result = np.empty(len(normals), np.float32)
-    result[permutation(seed, step, len(normals))] = mixed * mixing_signs(seed, step, len(normals)).astype(np.float32)
-    return torch.from_numpy(result / (noise.NORMAL_ONE * math.isqrt(MIX)))
+def gather(values: np.ndarray, seed: int, step: int) -> np.ndarray:
+    """(D,) numbers by place, mixed by columns, to numbers by dimension; float32, whose integers are exact up to 2^24.  §6.3.3, §6.3.5"""
+    result = np.empty(len(values), np.float32)
+    result[permutation(seed, step, len(values))] = mix_columns(values) * signs(seed, step, OUTER, len(values))
+    return result
 
 
 def codes(count: int, state_bits: int) -> np.ndarray:
-    """(count,) int64: the L-bit column of the sign code at each place within a branch.  §6.3.4"""
+    """(count,) int64: the L-bit column of the sign code at each place within a branch.  §6.3.6"""
     place = np.arange(1, count + 1, dtype=np.uint64)
     return ((place * np.uint64(GOLDEN) & np.uint64(0xFFFFFFFF)) >> np.uint64(32 - state_bits)).astype(np.int64)
 
@@ -122,17 +129,16 @@ def _pairs(borders: list[int]) -> tuple[list[int], list[int]]:
 
 @single_blas_thread()
 def receive(bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step: int) -> Tensor:
-    """(D,) float32 displacement in units of the step's standard deviation, from its bits ((R,) of 0 and 1).  §6.3.5
+    """(D,) float32 displacement in units of the step's standard deviation, from its bits ((R,) of 0 and 1).  §6.3.7
 
     R = 0 gives the shared normals themselves.
     """
-    z = noise.normals(seed, step, noise.STREAM_NORMALS, dimensions)
     if len(bits) == 0:
-        return torch.from_numpy(z.astype(np.float32) / noise.NORMAL_ONE)
+        return torch.from_numpy(noise.normals(seed, step, noise.STREAM_NORMALS, dimensions).astype(np.float32) / noise.NORMAL_ONE)
     branch, place = places(dimensions, len(bits))
     common = states(bits, state_bits)[branch] & codes(int(place.max()) + 1, state_bits)[place]
-    odd = np.bitwise_count(common) & 1
-    return gather(np.where(odd, -z, z), seed, step)
+    word = np.where(np.bitwise_count(common) & 1, -1, 1) * signs(seed, step, BASE, dimensions)
+    return torch.from_numpy(gather(mix_rows(word) * signs(seed, step, MIDDLE, dimensions), seed, step) / MIX)
 
 
 def capacity(bits: int, state_bits: int, dimensions: int | None = None) -> float:
@@ -152,7 +158,7 @@ def capacity(bits: int, state_bits: int, dimensions: int | None = None) -> float
 
 @single_blas_thread()
 def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
-    """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).  §6.3.6
+    """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).  §6.3.8
 
     The walk maximises its projection on the shift (Viterbi). Where the bits could deliver more than |shift|^2 asks
     for, the target is the shift plus private noise: the projection then meets |shift| on average and does not
@@ -184,13 +190,14 @@ def _target(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> 
 
 
 def _products(target: np.ndarray, bits: int, state_bits: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Products (R, n + 1) float32 of target and normals by branch and place, with zeros in the last column and wherever
+    """Products (R, n + 1) float32 of target and base signs by branch and place, with zeros in the last column and wherever
     a branch has fewer places, and the places' codes (n,)."""
     dimensions = len(target)
     branch, place = places(dimensions, bits)
     width = int(place.max()) + 1
     branches = np.zeros((bits, width + 1), np.float32)
-    branches[branch, place] = deal(target, seed, step) * noise.normals(seed, step, noise.STREAM_NORMALS, dimensions)
+    mixed = mix_rows(deal(target, seed, step) * signs(seed, step, MIDDLE, dimensions))
+    branches[branch, place] = mixed * signs(seed, step, BASE, dimensions)
     return branches, codes(width, state_bits)
 
 
@@ -257,7 +264,7 @@ def _hadamard(bits: int) -> np.ndarray:
 def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarray, state_bits: int) -> list[np.ndarray]:
     """Best path ((last - first,) uint8) of every walk; branches (R, n + 1) and code (n,) as `_products` gives them.
 
-    Ties go to the predecessor with the oldest bit 0, and to the lowest final state.  §6.3.6
+    Ties go to the predecessor with the oldest bit 0, and to the lowest final state.  §6.3.8
     """
     walk_count = len(walks)
     length = max(last - first for first, last in walks)
