@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from sdf_format import noise
+from sdf_format.rcc import integers
 from sdf_format.rcc.threads import single_blas_thread
 
 WALK_BITS = 1024                # §6.3.1, longest walk
 STATES = range(8, 19)           # L, §6.3.2
-MIX = 256                       # §6.3.5, order of the mixing transforms
+MIX = integers.MIX              # §6.3.5, order of the mixing transforms
 OUTER, MIDDLE, BASE = range(3)  # §6.3.4, planes of signs
 GOLDEN = 2654435769             # 2^32 over the golden ratio, §6.3.3 and §6.3.6
 SCORES = 1 << 19                # inner products that the sender computes at a time, about
@@ -166,7 +167,8 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
     """
     if bits == 0:
         return np.empty(0, np.uint8)
-    branches, code = _products(_target(shift, bits, state_bits, seed, step), bits, state_bits, seed, step)
+    target = integers.target(shift, capacity(bits, state_bits, shift.numel()), private_seed(seed, step))
+    branches, code = _products(target, bits, state_bits, seed, step)
     walks = list(zip(*_pairs(walk_borders(bits))))
     longest = max(last - first for first, last in walks)
     threads = torch.get_num_threads()
@@ -178,26 +180,23 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
         return np.concatenate([path for paths in found for path in paths])
 
 
-def _target(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
-    """(D,) float32 that the walk is to come near: the shift, and private noise worth the surplus bits."""
-    dimensions = shift.numel()
-    surplus = 2 * math.log(2) * capacity(bits, state_bits, dimensions) - float(shift.double().square().sum())
-    if surplus > 0:
-        private = torch.Generator().manual_seed((seed << 20) ^ step)     # the sender's own: no receiver needs it
-        own = torch.randn(shift.shape, generator=private, dtype=torch.float32)
-        shift = shift + math.sqrt(surplus / dimensions) * own
-    return shift.numpy()
+def private_seed(seed: int, step: int) -> int:
+    """Of the noise that only the sender knows."""
+    return seed << 20 ^ step
 
 
-def _products(target: np.ndarray, bits: int, state_bits: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Products (R, n + 1) float32 of target and base signs by branch and place, with zeros in the last column and wherever
-    a branch has fewer places, and the places' codes (n,)."""
+def _products(target: Tensor, bits: int, state_bits: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Products (R, n + 1) of target and base signs by branch and place, integers in float32, with zeros in the last column and
+    wherever a branch has fewer places, and the places' codes (n,)."""
     dimensions = len(target)
     branch, place = places(dimensions, bits)
     width = int(place.max()) + 1
     branches = np.zeros((bits, width + 1), np.float32)
-    mixed = mix_rows(deal(target, seed, step) * signs(seed, step, MIDDLE, dimensions))
-    branches[branch, place] = mixed * signs(seed, step, BASE, dimensions)
+    columns = integers.narrowed(torch.from_numpy(deal(target.numpy().astype(np.float32), seed, step)))
+    borders = walk_borders(bits)
+    scale = integers.product_scale(columns, max(np.diff(borders).tolist()), len(borders) - 1)
+    mixed = mix_rows(columns.numpy().astype(np.float32) * signs(seed, step, MIDDLE, dimensions))
+    branches[branch, place] = np.rint(mixed * signs(seed, step, BASE, dimensions) * np.float32(scale))
     return branches, codes(width, state_bits)
 
 
