@@ -97,7 +97,8 @@ def deal(x: np.ndarray, seed: int, step: int) -> np.ndarray:
 def gather(values: np.ndarray, seed: int, step: int) -> np.ndarray:
     """(D,) numbers by place, mixed by columns, to numbers by dimension; float32, whose integers are exact up to 2^24.  §6.3.3, §6.3.5"""
     result = np.empty(len(values), np.float32)
-    result[permutation(seed, step, len(values))] = mix_columns(values) * signs(seed, step, OUTER, len(values))
+    # An integer has one zero: -0.0 + 0.0 is 0.0.
+    result[permutation(seed, step, len(values))] = mix_columns(values) * signs(seed, step, OUTER, len(values)) + np.float32(0)
     return result
 
 
