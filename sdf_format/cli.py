@@ -1,4 +1,4 @@
-"""The command `sdf`: encode, decode, info, verify, bench."""
+"""The command `sdf`: encode, decode, info, verify, bench, calibrate."""
 
 from __future__ import annotations
 
@@ -98,6 +98,20 @@ def _bench(args: argparse.Namespace) -> int:
     return GOOD
 
 
+def _calibrate(args: argparse.Namespace) -> int:
+    from sdf_format import calibrate, model
+    from sdf_format.codec import pick_device
+    from sdf_format.rcc import trellis
+
+    counts = [None if n == "unlimited" else int(n) for n in args.steps.split(",")]
+    report = calibrate.calibrate(
+        args.model, model.load(model.by_name(args.model), pick_device(args.device)), args.images, args.out, steps=counts,
+        sides=[int(n) for n in args.size.split(",")], end=args.end, count=args.count, table=args.table,
+        capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions), progress=_progress("measuring") or (lambda *_: None))
+    print("\n".join(report))
+    return GOOD
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -140,6 +154,19 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("name", choices=BENCHES)
     bench.add_argument("arguments", nargs=argparse.REMAINDER, help="`sdf bench NAME --help` lists them")
     bench.set_defaults(run=_bench)
+
+    calibrate = commands.add_parser("calibrate", help="make schedules and tables of bits for a model (table 4.3)")
+    calibrate.add_argument("--model", default="sdf-tiny-1", help="of table 4.1")
+    calibrate.add_argument("--images", type=Path, required=True, help="folder of photographs, none of them used for evaluation")
+    calibrate.add_argument("--out", type=Path, required=True, help="JSON file to write; measurements are kept beside it")
+    calibrate.add_argument("--steps", default="10,20,50,unlimited", help="schedules to make")
+    calibrate.add_argument("--size", default="256", help="sides of the crops, in pixels")
+    calibrate.add_argument("--end", type=float, default=6.0, help="log-SNR of the last step, in nat")
+    calibrate.add_argument("--count", type=int, default=32, help="photographs")
+    calibrate.add_argument("--table", default="mean", help="what pictures are granted: mean, half, double, min or max of what these need")
+    calibrate.add_argument("--state-bits", type=int, default=14, help="L of the trellis that the bits are for")
+    calibrate.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
+    calibrate.set_defaults(run=_calibrate)
     return top
 
 

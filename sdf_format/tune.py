@@ -47,21 +47,21 @@ def windows(latent: Tensor) -> Tensor:
     return torch.cat([latent[:, :, t : t + SAMPLE, l : l + SAMPLE] for t, l in zip(tops, lefts)])
 
 
-def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool]) -> Curve:
-    """The curve of a picture, from low log-SNR up, until `enough` says so or the model ends."""
+def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> Curve:
+    """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model ends."""
     sample = windows(latent)
     scale = latent.numel() / sample.numel()
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
     curve = Curve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])
-    level = LOWEST
-    while level <= HIGHEST + SPACING:
+    level = lowest
+    while level <= HIGHEST + spacing:
         sigma = math.exp(-level / 2)
         clean = torch.cat([model.predict(one[None], sigma) for one in sample + sigma * noise])
         curve.levels.append(level)
         curve.errors.append(float((clean - sample).double().square().sum()) * scale + 1e-6)
         if enough(curve):
             break
-        level += SPACING
+        level += spacing
     return curve
 
 
