@@ -15,7 +15,7 @@ demo: $(VENV)/ready
 	$(BIN)/python -m sdf_format.demo --out demo $(if $(IMAGE),--image "$(IMAGE)")
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -17,16 +17,18 @@ Predict = Callable[[Tensor, float], Tensor]
 Channel = Callable[[int, Tensor, float], Tensor]
 
 
-def walk(shape: Sequence[int], levels: Sequence[float], predict: Predict, channel: Channel) -> tuple[Tensor, float]:
+def walk(shape: Sequence[int], levels: Sequence[float], predict: Predict, channel: Channel,
+         device: torch.device | str = "cpu") -> tuple[Tensor, float]:
     """Carry a latent from no knowledge to the last level (§7.1); sender and receiver differ in their channel alone.
 
     levels   log-SNR at the end of each step, increasing                     [nat]
     predict  (y, sigma) -> posterior mean of the clean latent
     channel  (step, clean, gain) -> displacement in units of the step's standard deviation, like clean; its wanted
              mean is gain * (target - clean), and the step's KL half the square of that [nat]
+    device   where the latent lives: predict's argument and, as its result, clean
     result   (y, sigma) at the last level
     """
-    total = torch.zeros(tuple(shape))
+    total = torch.zeros(tuple(shape), device=device)
     precision = 0.0
     for step, level in enumerate(levels):
         clean = predict(total / precision, precision**-0.5) if precision else torch.zeros_like(total)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """What a codec asks of a model. Latents are (1, channels, h, w) float32 on the CPU."""
+    """What a codec asks of a model. Latents are (1, channels, h, w) float32, on the CPU.
+
+    A model whose `predict` also takes latents on its own device, and answers there, says so by an attribute `latent_device`.
+    """
 
     def encode(self, pixels: np.ndarray) -> Tensor:
         """(H, W, 3) uint8, H and W multiples of the row's `multiple`, to a latent."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sdf_format.bench import reference
-from sdf_format.rcc import pfr, trellis
+from sdf_format.rcc import gpu, pfr, trellis
 
 PUBLISHED = (
     ("public code's kernel (DiffC, A40)", "16-bit chunks", 3.0 / 16),
@@ -39,10 +39,13 @@ def coders(bits: int, state_bits: Sequence[int]) -> Iterator[tuple[str, str, str
             return z, spent, seconds
         return send
 
-    def ours(coder: object, parameter: int, granted: int) -> Send:
+    def ours(coder: object, parameter: int, granted: int, device: str = "cpu") -> Send:
         def send(shift: Tensor, number: int) -> tuple[Tensor, float, float]:
-            sent, seconds = _timed(lambda: coder.send(shift, granted, parameter, number, 0))
-            return coder.receive(sent, shift.numel(), parameter, number, 0), granted, seconds
+            there = shift.to(device)
+            if device != "cpu" and number == 0:
+                coder.send(there, granted, parameter, number, 0)        # its kernels are compiled
+            sent, seconds = _timed(lambda: coder.send(there, granted, parameter, number, 0))
+            return coder.receive(sent, shift.numel(), parameter, number, 0).cpu(), granted, seconds
         return send
 
     yield "public rule", "14 bits of KL, 2^16, Zipf; simulated", "cpu", simulated(lambda m, g: reference.public_rule(m, bits, g))
@@ -52,6 +55,10 @@ def coders(bits: int, state_bits: Sequence[int]) -> Iterator[tuple[str, str, str
         yield "pfr", f"K={chunk}", "cpu", ours(pfr, chunk, bits)
     for state in state_bits:
         yield "trellis", f"L={state}", "cpu", ours(trellis, state, bits)
+    twin, device = gpu.on_device(trellis, torch.device("cuda") if torch.cuda.is_available() else None)
+    if device.type == "cuda":
+        for state in state_bits:
+            yield "trellis", f"L={state}", torch.cuda.get_device_name(), ours(twin, state, bits, "cuda")
 
 
 def measure(send: Send, shifts: list[Tensor]) -> tuple[float, float, float]:

@@ -29,10 +29,10 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 class Tiny:
-    """Weighted DCT coefficients of opponent colours as latent; latents live on the CPU, tiles visit the device."""
+    """Weighted DCT coefficients of opponent colours as latent; tiles of a latent visit the device, if it does not live there."""
 
     def __init__(self, state: dict[str, Tensor], device: str, dtype: torch.dtype | None = None):
-        self.device = torch.device(device)
+        self.device = self.latent_device = torch.device(device)
         self.dtype = dtype or (torch.bfloat16 if fast_bfloat16(self.device) else torch.float32)
         net = TinyNet()
         net.load_state_dict({k: v.float() for k, v in state.items()})
@@ -74,4 +74,4 @@ class Tiny:
     def _predict(self, y: Tensor, sigma: float) -> Tensor:
         level = torch.full((1, 1, 1, 1), sigma, device=self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.net(y.to(self.device), level).float().cpu()
+            return self.net(y.to(self.device), level).float().to(y.device)

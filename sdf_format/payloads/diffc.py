@@ -13,7 +13,7 @@ from sdf_format import diffusion, schedule
 from sdf_format.errors import BadFile, Unsupported
 from sdf_format.kinds import CODER_FIRST, FLOW, PFR, TRELLIS, Diffc
 from sdf_format.model import Model
-from sdf_format.rcc import pfr, trellis
+from sdf_format.rcc import gpu, pfr, trellis
 
 Progress = Callable[[int, int], None]
 
@@ -41,7 +41,9 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
     """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); result: payload and its steps' account."""
     plan = schedule.expand(fields.form, fields.schedule, 8 * payload_bytes, latent.shape[2] * latent.shape[3])
     _check(plan, latent.numel())
-    coder, coder_bits = CODERS[fields.coder[0]], CODER_FIRST + fields.coder[1]
+    coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
+    coder_bits = CODER_FIRST + fields.coder[1]
+    latent = latent.to(device)
     sent: list[np.ndarray] = []
     account: list[Step] = []
 
@@ -56,7 +58,7 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
         sent.append(bits)
         return z.view_as(clean)
 
-    diffusion.walk(latent.shape, plan.levels, model.predict, sender)
+    diffusion.walk(latent.shape, plan.levels, model.predict, sender, device)
     progress(len(plan.bits), len(plan.bits))
     bits = np.concatenate([*sent, np.zeros(8 * payload_bytes - sum(plan.bits), np.uint8)])
     return np.packbits(bits).tobytes(), account
@@ -79,7 +81,8 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
     if whole == len(ends) and bits[ends[-1] :].any():
         raise BadFile("§6.2 the bits after the last step are not zero")
-    coder, coder_bits = CODERS[fields.coder[0]], CODER_FIRST + fields.coder[1]
+    coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
+    coder_bits = CODER_FIRST + fields.coder[1]
     calls = whole + denoiser[1]
 
     def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
@@ -87,7 +90,7 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
         own = bits[ends[step] - plan.bits[step] : ends[step]]
         return coder.receive(own, dimensions, coder_bits, fields.seed, step).view_as(clean)
 
-    y, sigma = diffusion.walk(shape, plan.levels[:whole], model.predict, receiver)
+    y, sigma = diffusion.walk(shape, plan.levels[:whole], model.predict, receiver, device)
     done = iter(range(whole, calls + 1))
 
     def counted(z: Tensor, level: float) -> Tensor:
@@ -96,4 +99,4 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
 
     latent = diffusion.flow(y, sigma, denoiser[1] if denoiser[0] == FLOW else 1, counted)
     progress(calls, calls)
-    return latent
+    return latent.cpu()

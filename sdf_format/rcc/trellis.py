@@ -50,15 +50,20 @@ def walk_borders(bits: int) -> list[int]:
     return split(bits, -(-bits // WALK_BITS))
 
 
-def permutation(seed: int, step: int, dimensions: int) -> np.ndarray:
-    """(D,) int64: the dimension at each place of the dealt order, (multiplier * place + offset) mod D.  §6.3.3
+def order(seed: int, step: int, dimensions: int) -> tuple[int, int]:
+    """Multiplier and offset of the mixing order: place p is dimension (multiplier * p + offset) mod D.  §6.3.3
 
     A multiplier near D over the golden ratio spreads the places of a branch evenly over channels and picture.
     """
     multiplier = max(1, dimensions * GOLDEN >> 32)
     while math.gcd(multiplier, dimensions) != 1:
         multiplier += 1
-    offset = int(noise.words(seed, step, noise.STREAM_PERMUTATION, 0, 1)[0, 0]) % dimensions
+    return multiplier, int(noise.words(seed, step, noise.STREAM_PERMUTATION, 0, 1)[0, 0]) % dimensions
+
+
+def permutation(seed: int, step: int, dimensions: int) -> np.ndarray:
+    """(D,) int64: the dimension at each place of the mixing order.  §6.3.3"""
+    multiplier, offset = order(seed, step, dimensions)
     # D has at most 32 bits (§6.3), so no product leaves 64.
     place = np.arange(dimensions, dtype=np.uint64)
     return ((place * np.uint64(multiplier) + np.uint64(offset)) % np.uint64(dimensions)).astype(np.int64)

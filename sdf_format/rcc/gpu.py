@@ -1,0 +1,127 @@
+"""The trellis on a GPU: twins of trellis.send and trellis.receive, which find the same walks and make the same z, bit for bit.
+
+The kernels are in cuda/; how they are called is decided here. Tensors stay on their device.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdf_format import noise
+from sdf_format.rcc import integers, nvrtc, trellis
+
+LINES = 32                      # as in cuda/tile.cuh
+THREADS = 256                   # as there
+CHUNK_BITS = 12                 # as in cuda/trellis.cu
+WALK_THREADS = 1024             # as there
+SHARED_METRICS = 14             # L up to which path metrics are in shared memory, as there; twice up to L = 12
+SCORE_BYTES = 1 << 30           # that the scores of walks searched together may take; one walk at L = 18 takes as much
+
+
+class Kernels(Protocol):
+    """Where kernels run: `nvrtc.Device`, or the emulation in the tests."""
+
+    device: torch.device
+
+    def launch(self, source: str, kernel: str, grid: tuple[int, int], threads: int, values, defines=(), shared: int = 0) -> None: ...
+
+
+class Trellis:
+    """§6.3 on one device; methods as the functions of the module `trellis`, but for where tensors are."""
+
+    def __init__(self, kernels: Kernels):
+        self.kernels = kernels
+        self.table = torch.from_numpy(noise.normal_table().copy()).to(kernels.device)
+
+    def _empty(self, *shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=self.kernels.device)
+
+    def receive(self, bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step: int) -> Tensor:
+        """(D,) float32 displacement on the device, from a step's bits ((R,) of 0 and 1).  §6.3.7"""
+        z = self._empty(dimensions, dtype=torch.float32)
+        if len(bits) == 0:
+            self.kernels.launch("noise", "normals", (-(-dimensions // THREADS), 1), THREADS,
+                                [z, self.table, dimensions, seed, step, noise.STREAM_NORMALS])
+            return z
+        count = len(bits)
+        own = torch.from_numpy(np.ascontiguousarray(bits, np.uint8)).to(self.kernels.device)
+        states, places = self._empty(count), self._empty(dimensions)
+        self.kernels.launch("noise", "walk_states", (-(-count // THREADS), 1), THREADS, [states, own, count, state_bits])
+        self.kernels.launch("noise", "read_walks", tiles(dimensions), THREADS, [places, states, dimensions, count, state_bits, seed, step])
+        self.gather(z, places, 1.0 / trellis.MIX, seed, step)
+        return z
+
+    def gather(self, z: Tensor, places: Tensor, unit: float, seed: int, step: int) -> None:
+        """z by dimension from integers by place, times a unit: twin of trellis.gather."""
+        dimensions = len(places)
+        self.kernels.launch("noise", "gather", tiles(dimensions), THREADS,
+                            [z, places, unit, dimensions, seed, step, *trellis.order(seed, step, dimensions)])
+
+    def deal(self, values: Tensor, seed: int, step: int) -> Tensor:
+        """Integers by dimension to integers by place: twin of trellis.deal."""
+        places = torch.empty_like(values)
+        dimensions = len(values)
+        self.kernels.launch("noise", "deal", tiles(dimensions), THREADS,
+                            [places, values, dimensions, seed, step, *trellis.order(seed, step, dimensions)])
+        return places
+
+    def send(self, shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
+        """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32 on the device).  §6.3.8"""
+        if bits == 0:
+            return np.empty(0, np.uint8)
+        dimensions = shift.numel()
+        target = integers.target(shift, trellis.capacity(bits, state_bits, dimensions), trellis.private_seed(seed, step))
+        borders = trellis.walk_borders(bits)
+        walks, longest = len(borders) - 1, max(np.diff(borders).tolist())
+        columns = integers.narrowed(self.deal(target, seed, step))
+        scale = integers.product_scale(columns, longest, walks)
+        products = torch.empty_like(columns)
+        self.kernels.launch("trellis", "weigh", tiles(dimensions), THREADS, [products, columns, scale, dimensions, seed, step],
+                            (("STATE_BITS", state_bits),))
+        group = max(1, SCORE_BYTES // (longest << state_bits + 2))
+        result = self._empty(bits, dtype=torch.uint8)
+        for first in range(0, walks, group):
+            self._search(result, products, borders, first, min(first + group, walks), state_bits)
+        return result.cpu().numpy()
+
+    def _search(self, result: Tensor, products: Tensor, borders: list[int], first: int, last: int, state_bits: int) -> None:
+        """Best paths of walks first .. last - 1 into their part of `result`."""
+        defines = (("STATE_BITS", state_bits),)
+        bits, dimensions, states = borders[-1], len(products), 1 << state_bits
+        branches, half = borders[last] - borders[first], states // 2
+        scores = self._empty(branches, states)
+        self.kernels.launch("trellis", "branch_scores", (branches, max(1, states >> CHUNK_BITS)), THREADS,
+                            [scores, products, borders[first], dimensions, bits], defines)
+        survivors = self._empty(branches, half // 32)
+        in_shared = state_bits <= SHARED_METRICS
+        metrics = self._empty(0 if in_shared else last - first, 2 * states)
+        shared = (4 * states << (state_bits <= CHUNK_BITS)) if in_shared else 0
+        self.kernels.launch("trellis", "best_walks", (last - first, 1), min(half, WALK_THREADS),
+                            [result, survivors, metrics, scores, first, bits], defines, shared)
+
+
+@lru_cache(maxsize=None)
+def _at(device: torch.device) -> Trellis | None:
+    try:
+        return Trellis(nvrtc.device(device))
+    except nvrtc.NoKernels as error:
+        warnings.warn(f"the coder runs on the CPU, slower and with the same result: {error}", RuntimeWarning, stacklevel=3)
+        return None
+
+
+def on_device(coder, device: torch.device | None):
+    """The twin of a coder's module on a CUDA device, and the device; the module itself, and the CPU, where there is none."""
+    twin = _at(device) if coder is trellis and device is not None and device.type == "cuda" else None
+    return (coder, torch.device("cpu")) if twin is None else (twin, device)
+
+
+def tiles(dimensions: int) -> tuple[int, int]:
+    """Grid of a mixing kernel: blocks of LINES lines of MIX places, and one for the places that are not mixed."""
+    return math.ceil(dimensions // trellis.MIX / LINES) + 1, 1

@@ -1,0 +1,8 @@
+#include "cuda_on_cpu.hpp"
+// The kernels as they are.
+#include "noise.cu"
+EMULATE(walk_states)
+EMULATE(normals)
+EMULATE(read_walks)
+EMULATE(gather)
+EMULATE(deal)
