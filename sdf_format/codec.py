@@ -216,14 +216,14 @@ def _plan(
         fields = replace(fields, schedule=tune.fit(tune.ideal_levels(curve, granted, chosen), granted))
     else:
         cells = latent.shape[2] * latent.shape[3]
-        levels, per_cell = tune.table_up_to(schedule.registry()[table], level)
-        standard = tuple(b * cells // schedule.REGISTERED_BITS for b in per_cell)
+        entry = schedule.registry()[table]
+        levels = tune.table_up_to(entry, level)
+        standard = schedule.granted_bits(entry, schedule.REGISTERED_GAIN, cells)
         # At least so much that the whole table holds the payload.
-        full = sum(schedule.registered_bits(table, schedule.REGISTERED_GAIN, cells))
-        gain = max(round(schedule.REGISTERED_GAIN * tune.table_gain(curve, levels, standard, chosen)),
-                   -(-schedule.REGISTERED_GAIN * (bits + len(levels)) // full))
+        gain = max(round(schedule.REGISTERED_GAIN * tune.table_gain(curve, levels, tuple(standard[: len(levels)]), chosen)),
+                   -(-schedule.REGISTERED_GAIN * (bits + len(levels)) // sum(standard)))
         fields = replace(fields, form=schedule.REGISTERED, schedule=dict(table=table, gain=gain))
-        bits = min(bits, sum(schedule.registered_bits(table, gain, cells)) // 8 * 8)
+        bits = min(bits, sum(schedule.granted_bits(entry, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)
     if budget is not None:
         most = room(fields, budget)

@@ -102,25 +102,34 @@ def expand(form: int, fields: dict, payload_bits: int, cells: int) -> Schedule:
     return schedule
 
 
-def registered_bits(table: int, gain: int, cells: int) -> list[int]:
+def granted_bits(entry: dict, gain: int, cells: int) -> list[int]:
     """§4.2.2: what each step of a table is granted, before the payload's end is looked at."""
-    return [b * cells * gain // (REGISTERED_BITS * REGISTERED_GAIN) for b in registry()[table]["bits"]]
+    return [b * cells * gain // (REGISTERED_BITS * REGISTERED_GAIN) for b in entry["bits"]]
+
+
+def take(entry: dict, gain: int, payload_bits: int, cells: int) -> Schedule:
+    """§4.2.2: a table's steps are taken until the payload is used up; the last one gets what is left, and ends where that takes it."""
+    bits, left = [], payload_bits
+    granted = granted_bits(entry, gain, cells)
+    for grant in granted:
+        if left <= 0:
+            break
+        bits.append(min(grant, left))
+        left -= bits[-1]
+    if left >= 8:
+        raise BadFile(f"§4.2.2 the payload has {left} bits more than schedule {entry['name']!r} grants")
+    levels = [x / REGISTERED_LEVEL for x in entry["levels"][: len(bits)]]
+    if bits and bits[-1] < granted[len(bits) - 1]:
+        before = math.exp(levels[-2]) if len(levels) > 1 else 0.0
+        levels[-1] = math.log(before + (math.exp(levels[-1]) - before) * (bits[-1] / granted[len(bits) - 1]))
+    return Schedule(tuple(levels), tuple(bits))
 
 
 def _registered(fields: dict, payload_bits: int, cells: int) -> Schedule:
-    """§4.2.2: steps are taken until the payload is used up; the last one gets what is left."""
-    table = registry().get(fields["table"])
-    if table is None:
+    entry = registry().get(fields["table"])
+    if entry is None:
         raise Unsupported(f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})")
-    bits, left = [], payload_bits
-    for granted in registered_bits(fields["table"], fields["gain"], cells):
-        if left <= 0:
-            break
-        bits.append(min(granted, left))
-        left -= bits[-1]
-    if left >= 8:
-        raise BadFile(f"§4.2.2 the payload has {left} bits more than schedule {fields['table']} grants")
-    return Schedule(tuple(x / REGISTERED_LEVEL for x in table["levels"][: len(bits)]), tuple(bits))
+    return take(entry, fields["gain"], payload_bits, cells)
 
 
 def _inline(fields: dict, payload_bits: int) -> Schedule:

@@ -113,11 +113,10 @@ def bits_for_level(curve: Curve, level: float, capacity: Capacity, limit: int) -
     return low
 
 
-def table_up_to(entry: dict, level: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Levels [nat] and bits [1/1024 a cell] of the steps of a registered schedule that end at or below `level`; at least one."""
+def table_up_to(entry: dict, level: float) -> tuple[float, ...]:
+    """Levels [nat] of the steps of a registered schedule that end at or below `level`; at least one."""
     levels = [x / REGISTERED_LEVEL for x in entry["levels"]]
-    count = max(1, sum(x <= level for x in levels))
-    return tuple(levels[:count]), tuple(entry["bits"][:count])
+    return tuple(levels[: max(1, sum(x <= level for x in levels))])
 
 
 def table_gain(curve: Curve, levels: tuple[float, ...], bits: tuple[int, ...], capacity: Capacity) -> float:

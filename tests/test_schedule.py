@@ -135,7 +135,11 @@ def test_steps_are_taken_until_the_payload_is_used_up(registered, gain):
         plan = expand(REGISTERED, dict(table=number, gain=gain), total, CELLS)
         assert sum(plan.bits) == total
         assert list(plan.bits[:-1]) == grants[: len(plan.bits) - 1] and 0 < plan.bits[-1] <= grants[len(plan.bits) - 1]
-        assert plan.levels == tuple(x / 1024 for x in entry["levels"][: len(plan.bits)])
+        *before, last = (x / 1024 for x in entry["levels"][: len(plan.bits)])
+        assert list(plan.levels[:-1]) == before
+        low = math.exp(before[-1]) if before else 0
+        share = plan.bits[-1] / grants[len(plan.bits) - 1]
+        assert math.exp(plan.levels[-1]) == pytest.approx(low + share * (math.exp(last) - low)) and (share < 1 or plan.levels[-1] == last)
 
 
 @clause("4.2.2")

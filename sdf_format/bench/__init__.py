@@ -4,5 +4,6 @@ BENCHES = {
     "rcc": "reverse channel coders on the same vectors: bits, KL delivered, milliseconds",
     "coders": "reverse channel coders in the whole codec: bytes at equal PSNR and MS-SSIM",
     "speed": "seconds, memory and overhead of this installation",
+    "tables": "ways to tell a decoder the bits of every step, at equal bytes",
     "table": "SDF and other formats at equal bytes",
 }
