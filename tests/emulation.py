@@ -35,6 +35,7 @@ class Emulation:
         return ctypes.CDLL(str(path))
 
     def launch(self, source, kernel, grid, threads, values, defines=(), shared=0) -> None:
+        assert 1 <= grid[0] < 1 << 31 and 1 <= grid[1] < 1 << 16 and 1 <= threads <= 1024 and shared <= 96 << 10, "no GPU takes this"
         for v in values:
             assert not isinstance(v, torch.Tensor) or v.is_contiguous()
             assert not isinstance(v, int) or 0 <= v < 1 << 32

@@ -12,7 +12,7 @@ import torch
 from emulation import COMPILER, Emulation
 
 from sdf_format import noise
-from sdf_format.rcc import gpu, nvrtc, trellis
+from sdf_format.rcc import gpu, nvrtc, pfr, trellis
 
 clause = pytest.mark.clause
 emulated = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
@@ -26,6 +26,11 @@ def coder(request, tmp_path_factory) -> gpu.Trellis:
 @pytest.fixture(scope="module")
 def ascending(tmp_path_factory) -> gpu.Trellis:
     return gpu.Trellis(Emulation(tmp_path_factory.getbasetemp() / "kernels"))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["ascending", "descending"])
+def candidates(request, tmp_path_factory) -> gpu.Pfr:
+    return gpu.Pfr(Emulation(tmp_path_factory.getbasetemp() / "kernels", request.param))
 
 
 def some_shift(dimensions: int, bits: int, fraction: float, seed: int) -> torch.Tensor:
@@ -98,10 +103,30 @@ def test_walks_are_searched_in_groups_that_fit(ascending, monkeypatch):
     assert ascending.kernels.launched.count("best_walks") == 2
 
 
+CHUNKED = [(70, 12, 12), (700, 40, 14), (3000, 33, 10)]
+
+
+@emulated
+@clause("6.4.1", "6.4.2", "6.4.3", "6.4.4")
+@pytest.mark.parametrize("dimensions, bits, chunk_bits", [*CHUNKED, (3, 7, 8), (4000, 0, 12), (20011, 1500, 16)])
+def test_the_receiver_of_pfr_makes_the_same_z(candidates, dimensions, bits, chunk_bits):
+    own = np.random.default_rng(bits).integers(0, 2, bits, np.uint8)
+    assert same(candidates.receive(own, dimensions, chunk_bits, 7, 9), pfr.receive(own, dimensions, chunk_bits, 7, 9))
+
+
+@emulated
+@clause("6.4.5")
+@pytest.mark.parametrize("dimensions, bits, chunk_bits", CHUNKED)
+def test_the_sender_of_pfr_chooses_the_same_candidates(candidates, dimensions, bits, chunk_bits):
+    for fraction in (0.5, 3.0):                         # the shift as it is, and shrunk
+        shift = some_shift(dimensions, bits, fraction, bits)
+        assert candidates.send(shift, bits, chunk_bits, 4, 2).tolist() == pfr.send(shift, bits, chunk_bits, 4, 2).tolist()
+
+
 # --- compiled for GPUs
 
 STATE_BITS = (8, 12, 13, 14, 15, 18)                    # every way that the sender's kernels are laid out
-SOURCES = [("noise", ())] + [("trellis", (("STATE_BITS", n),)) for n in STATE_BITS]
+SOURCES = [("noise", ()), ("pfr", ())] + [("trellis", (("STATE_BITS", n),)) for n in STATE_BITS]
 CAPABILITIES = (80, 90, 120)
 NVCC = shutil.which("nvcc")
 
@@ -110,7 +135,7 @@ NVCC = shutil.which("nvcc")
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_nvcc_compiles_every_kernel(capability, tmp_path):
     for source, defines in SOURCES:
-        if source == "noise" or defines[0][1] in (12, 14, 18):
+        if not defines or defines[0][1] in (12, 14, 18):
             done = subprocess.run([NVCC, f"-arch=sm_{capability}", "-cubin", *nvrtc.OPTIONS, *(f"-D{k}={v}" for k, v in defines),
                                    "-o", str(tmp_path / "x.cubin"), str(nvrtc.sources() / f"{source}.cu")], capture_output=True, text=True)
             assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
@@ -192,6 +217,14 @@ class TestOnAGpu:
         shift = some_shift(dimensions, bits, fraction, state_bits)
         found = on_gpu(trellis).send(shift.cuda(), bits, state_bits, 9, 3)
         assert found.tolist() == trellis.send(shift, bits, state_bits, 9, 3).tolist()
+
+    @clause("6.4.4", "6.4.5")
+    @pytest.mark.parametrize("dimensions, bits, chunk_bits", [*CHUNKED, (3, 7, 8), (98304, 1000, 14)])
+    def test_pfr_chooses_and_makes_the_same(self, dimensions, bits, chunk_bits):
+        shift = some_shift(dimensions, bits, 1.0, bits)
+        found = on_gpu(pfr).send(shift.cuda(), bits, chunk_bits, 4, 2)
+        assert found.tolist() == pfr.send(shift, bits, chunk_bits, 4, 2).tolist()
+        assert same(on_gpu(pfr).receive(found, dimensions, chunk_bits, 4, 2), pfr.receive(found, dimensions, chunk_bits, 4, 2))
 
     def test_a_thread_that_never_touched_the_gpu_decodes(self):
         from concurrent.futures import ThreadPoolExecutor

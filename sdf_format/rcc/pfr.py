@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sdf_format import noise
-from sdf_format.rcc import trellis
+from sdf_format.rcc import integers, trellis
 from sdf_format.rcc.threads import single_blas_thread
 
 CHUNK_BITS = range(8, 19)       # bits granted to a chunk, the coder's parameter
@@ -116,11 +116,25 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
     if bits == 0:
         return np.empty(0, np.uint8)
     borders = chunk_borders(shift.numel(), bits, chunk_bits)
-    target = trellis.deal(shift.numpy(), seed, step) / math.isqrt(trellis.MIX)
-    records = [_records(target[first:last], first, len(target), sign_bits(borders), chunk, seed, step)
+    target, factor = integers.rounded(shift)
+    columns, narrowing = integers.narrowed(torch.from_numpy(trellis.deal(target.numpy().astype(np.float32), seed, step)))
+    scale = integers.chunk_scale(columns, len(borders) - 1)
+    values = columns.numpy().astype(np.float32)
+    records = [_records(values[first:last], scale, first, len(values), sign_bits(borders), chunk, seed, step)
                for chunk, (first, last) in enumerate(zip(borders, borders[1:]))]
+    return write_numbers(choose(records, score_unit(factor, narrowing, scale), bits), bits)
+
+
+def score_unit(factor: float, narrowing: float, scale: float) -> float:
+    """What 1 of an integer score is of <candidate, shift>, from the powers of two that made it an integer."""
+    return 1 / (factor * narrowing * scale * noise.NORMAL_ONE * math.isqrt(trellis.MIX))
+
+
+def choose(records: list[tuple[np.ndarray, np.ndarray, np.ndarray]], unit: float, bits: int) -> np.ndarray:
+    """Numbers of the chosen candidates of all chunks, from the records that `_records` finds; at most `bits` bits in their code.  §6.4.5"""
     ends = np.cumsum([len(numbers) for numbers, _, _ in records])
     numbers, scores, times = (np.concatenate(column) for column in zip(*records))
+    scores = scores * unit
     starts = np.concatenate([[0], ends[:-1]])
 
     def chosen(factor: float) -> np.ndarray:
@@ -142,12 +156,12 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
                 best, low = some, middle
             else:
                 high = middle
-    return write_numbers(best, bits)
+    return best
 
 
-def _records(target: np.ndarray, first: int, dimensions: int, patterns: int, chunk: int, seed: int, step: int
+def _records(target: np.ndarray, scale: float, first: int, dimensions: int, patterns: int, chunk: int, seed: int, step: int
              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(number, inner product with the target, log of the Poisson process' time) of the candidates of a chunk that are
+    """(number, integer score, log of the Poisson process' time) of the candidates of a chunk that score
     better than all before them: no other can be chosen, whatever the factor of the shift."""
     code = trellis.codes(len(target), patterns)
     bases = np.arange(1 << (OCTAVES - patterns))
@@ -158,7 +172,8 @@ def _records(target: np.ndarray, first: int, dimensions: int, patterns: int, chu
         order = start + np.argsort(code[part], kind="stable")
         cells, starts = np.unique(code[order], return_index=True)
         normals = candidate_normals(seed, step, dimensions, bases[:, None], first + np.arange(len(target))[part])
-        products = normals.reshape(len(bases), -1)[:, order - start] * (target[order] / noise.NORMAL_ONE)
+        products = normals.reshape(len(bases), -1)[:, order - start] * target[order]
+        np.rint(products * np.float32(scale), out=products)
         scores[:, cells] += np.add.reduceat(products, starts, axis=1)
     trellis.walsh_hadamard(scores)
     flat = scores.reshape(-1)[:CANDIDATES]

@@ -198,7 +198,7 @@ def _products(target: Tensor, bits: int, state_bits: int, seed: int, step: int) 
     branch, place = places(dimensions, bits)
     width = int(place.max()) + 1
     branches = np.zeros((bits, width + 1), np.float32)
-    columns = integers.narrowed(torch.from_numpy(deal(target.numpy().astype(np.float32), seed, step)))
+    columns, _ = integers.narrowed(torch.from_numpy(deal(target.numpy().astype(np.float32), seed, step)))
     borders = walk_borders(bits)
     scale = integers.product_scale(columns, max(np.diff(borders).tolist()), len(borders) - 1)
     mixed = mix_rows(columns.numpy().astype(np.float32) * signs(seed, step, MIDDLE, dimensions))
