@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,8 +59,9 @@ def test_the_receiver_makes_the_same_z(coder, dimensions, bits, state_bits):
     assert same(coder.receive(own, dimensions, state_bits, 2**32 - 5, 254), trellis.receive(own, dimensions, state_bits, 2**32 - 5, 254))
 
 
-# Metrics twice in shared memory, once, in global memory; one walk and two; fewer bits than a state has; more states than a chunk.
-SENT = [(40, 6, 8), (3000, 300, 8), (9000, 1030, 8), (2000, 60, 12), (2500, 40, 13), (700, 9, 14), (300, 5, 15)]
+# Metrics twice in shared memory, once, in global memory; survivors traced from shared memory and from global; one walk and two; fewer bits than
+# a state has; more states than a chunk.
+SENT = [(40, 6, 8), (3000, 300, 8), (9000, 1030, 8), (2000, 60, 12), (2500, 40, 13), (700, 9, 14), (300, 5, 15), (60, 3, 17)]
 
 
 @emulated
@@ -173,8 +176,17 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
 # --- installed and chosen
 
 def test_the_sources_lie_beside_the_package_or_in_the_repository():
-    assert {"core.cuh", "tile.cuh", "noise.cu", "trellis.cu"} <= {path.name for path in nvrtc.sources().iterdir()}
+    assert {"core.cuh", "tile.cuh", "noise.cu", "trellis.cu", "pfr.cu"} <= {path.name for path in nvrtc.sources().iterdir()}
     assert not (nvrtc.sources() / "__init__.py").exists()
+
+
+def test_a_wheel_carries_the_sources_but_no_package_cuda():
+    root = Path(__file__).parent.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["package-dir"] == {"sdf_format.cuda_sources": "cuda"} and "sdf_format.cuda_sources" in settings["packages"]
+    assert "cuda" not in settings["packages"] and not list((root / "cuda").glob("*.py"))
+    kept = {path for pattern in settings["package-data"]["sdf_format.cuda_sources"] for path in (root / "cuda").glob(pattern)}
+    assert kept == set((root / "cuda").iterdir())
 
 
 def test_without_kernels_the_coder_stays_on_the_cpu_and_says_why(monkeypatch):

@@ -128,15 +128,16 @@ class Device:
 
     def __init__(self, device: torch.device):
         """NoKernels if they cannot be compiled or loaded here."""
-        try:
-            from cuda.bindings import driver
-        except ImportError as error:
-            raise NoKernels(f"cuda.bindings is not there: {error}; `pip install sdf-format[cuda]` brings it") from error
         if torch.version.hip:
             raise NoKernels("this PyTorch is for AMD's GPUs, whose compiler the kernels have not met")
+        try:
+            from cuda.bindings import driver
+
+            _checked(driver.cuInit(0), "CUDA's driver")
+        except (ImportError, RuntimeError, OSError) as error:
+            raise NoKernels(f"cuda.bindings is not there or finds no driver: {error}; `pip install sdf-format[cuda]` brings it") from error
         self.driver = driver
         self.device = torch.device(device.type, torch.cuda.current_device() if device.index is None else device.index)
-        _checked(driver.cuInit(0), "CUDA's driver")
         major, minor = torch.cuda.get_device_capability(self.device)
         self.capability = 10 * major + minor
         self._functions: dict = {}

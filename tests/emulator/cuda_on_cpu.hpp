@@ -1,5 +1,5 @@
-// Runs CUDA kernels on a CPU, for tests: the threads of a block are coroutines that take turns at barriers, in ascending or
-// descending order, so that a result that hangs on the order of threads shows. Only what our kernels use.
+// Runs CUDA kernels on a CPU, for tests: the threads of a block are coroutines; a warp runs up to the next barrier before another one
+// begins, in ascending or descending order, so that a result that hangs on the order of threads shows. Only what our kernels use.
 #pragma once
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -59,29 +59,38 @@ inline void start() {
     swapcontext(&fibers[current].context, &scheduler);
 }
 
-// Releases who waits for a warp or a block all of which is there. False if nobody can go on.
-inline bool release() {
-    bool any = false;
-    const unsigned count = fibers.size();
-    unsigned at_barrier = 0, done = 0;
-    for (unsigned warp = 0; warp < count; warp += 32) {
-        const unsigned end = warp + 32 < count ? warp + 32 : count;
-        unsigned waiting = 0;
-        for (unsigned i = warp; i < end; i++) {
-            waiting += fibers[i].wait == WARP;
-            at_barrier += fibers[i].wait == BLOCK;
-            done += fibers[i].wait == DONE;
+// Runs the threads of a warp, in turns at its own barriers, until all wait for the block or are done. False if they wait for each other for ever.
+inline bool run_warp(unsigned first, unsigned end, bool descending) {
+    for (;;) {
+        unsigned at_warp = 0;
+        for (unsigned k = first; k < end; k++) {
+            current = descending ? first + end - 1 - k : k;
+            if (fibers[current].wait == RUNNING) {
+                threadIdx = {current, 0, 0};
+                swapcontext(&scheduler, &fibers[current].context);
+            }
         }
-        if (waiting == end - warp) {
-            for (unsigned i = warp; i < end; i++) fibers[i].wait = RUNNING;
-            any = true;
-        }
+        for (unsigned i = first; i < end; i++) at_warp += fibers[i].wait == WARP;
+        if (at_warp == 0) return true;
+        if (at_warp < end - first) return false;        // the others have left or are elsewhere: undefined on a GPU
+        for (unsigned i = first; i < end; i++) fibers[i].wait = RUNNING;
     }
-    if (at_barrier && at_barrier == count) {        // a thread that has left must not be waited for: that is undefined on a GPU
+}
+
+// Runs a block: each warp as far as it gets before the next one begins. False if threads wait for each other for ever.
+inline bool run_block(bool descending) {
+    const unsigned count = fibers.size(), warps = (count + 31) / 32;
+    for (;;) {
+        for (unsigned k = 0; k < warps; k++) {
+            const unsigned first = 32 * (descending ? warps - 1 - k : k);
+            if (!run_warp(first, first + 32 < count ? first + 32 : count, descending)) return false;
+        }
+        unsigned at_barrier = 0;
+        for (const Fiber &fiber : fibers) at_barrier += fiber.wait == BLOCK;
+        if (at_barrier == 0) return true;
+        if (at_barrier < count) return false;           // some have left: undefined on a GPU
         for (Fiber &fiber : fibers) fiber.wait = RUNNING;
-        any = true;
     }
-    return any || done == count;
 }
 
 inline int run(void (*kernel)(void **), void **args, const unsigned *grid, unsigned block, unsigned shared, bool descending) {
@@ -108,19 +117,9 @@ inline int run(void (*kernel)(void **), void **args, const unsigned *grid, unsig
                 makecontext(&fiber.context, start, 0);
                 fiber.wait = RUNNING;
             }
-            for (unsigned done = 0; done < block;) {
-                for (unsigned k = 0; k < block; k++) {
-                    current = descending ? block - 1 - k : k;
-                    if (fibers[current].wait != RUNNING) continue;
-                    threadIdx = {current, 0, 0};
-                    swapcontext(&scheduler, &fibers[current].context);
-                    done += fibers[current].wait == DONE;
-                }
-                if (!release()) {
-                    fprintf(stderr, "threads of a block wait for each other for ever\n");
-                    failed = 2;
-                    break;
-                }
+            if (!run_block(descending)) {
+                fprintf(stderr, "threads of a block wait for each other for ever\n");
+                failed = 2;
             }
         }
     free(dynamic_shared);
