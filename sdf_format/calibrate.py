@@ -179,7 +179,8 @@ def calibrate(name: str, loaded: model.Model, folder: Path, out: Path, *, steps:
     steps     numbers of steps, None for as many as pay; sides: of the crops [pixel]
     table     one of STRATEGIES
     """
-    spec = model.MODELS[model.by_name(name)]
+    found = model.find(name)
+    spec = found.spec
     for side in sides:
         if side < 1 or side % spec.multiple:
             raise BadInput(f"size {side}: {name} takes multiples of {spec.multiple} pixels")
@@ -189,7 +190,7 @@ def calibrate(name: str, loaded: model.Model, folder: Path, out: Path, *, steps:
         raise BadInput(f"numbers of steps {steps}: wanted 1..{MOST_STEPS}, or unlimited")
     if not LOWEST < end <= tune.HIGHEST:
         raise BadInput(f"end {end} is outside {LOWEST}..{tune.HIGHEST} nat")
-    settings = {"model": name, "sha256": spec.sha256, "lowest": LOWEST, "spacing": SPACING}
+    settings = {"model": name, "sha256": found.sha256.hex(), "lowest": LOWEST, "spacing": SPACING}
     entries, report = {}, ["size | steps | pictures | bits a cell | over the ideal KL"]
     files = photographs(folder, count)
     first = max(registry(), default=0) + 1

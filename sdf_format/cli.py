@@ -105,7 +105,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 
     counts = [None if n == "unlimited" else int(n) for n in args.steps.split(",")]
     report = calibrate.calibrate(
-        args.model, model.load(model.by_name(args.model), pick_device(args.device)), args.images, args.out, steps=counts,
+        args.model, model.load(model.find(args.model), pick_device(args.device)), args.images, args.out, steps=counts,
         sides=[int(n) for n in args.size.split(",")], end=args.end, count=args.count, table=args.table,
         capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions), progress=_progress("measuring") or (lambda *_: None))
     print("\n".join(report))

@@ -15,7 +15,7 @@ import numpy as np
 
 from sdf_format import alpha as alpha_plane
 from sdf_format import container, kinds, model, schedule, tune
-from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, HASH_SHORT, Header
+from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
 from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
 from sdf_format.payloads import diffc
 from sdf_format.payloads.diffc import Progress, Step
@@ -56,10 +56,6 @@ def pick_device(device: str | None = None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise BadInput(f"device {wanted!r} is not to be had: {str(error).splitlines()[0]}") from error
     return wanted
-
-
-def _padded(side: int, multiple: int) -> int:
-    return -(-side // multiple) * multiple
 
 
 def _nothing(done: int, total: int) -> None:
@@ -105,6 +101,7 @@ def encode(
     quality       1..100, the noise level at which sending stops; 50 unless one of the next two is given
     bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
     steps         1..255; chosen to suit if None
+    model_name    of table 4.1, or the folder of a pipeline of diffusers
     coder         a name of table 5.2; coder_bits: L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
@@ -129,15 +126,16 @@ def encode(
     if not 0 <= seed < 1 << 32:
         raise BadInput(f"seed {seed} is outside 0..2^32 - 1")
     budget = budget_of(width, height, quality, bpp, target_bytes)
-    key = model.by_name(model_name)
-    spec = model.MODELS[key]
+    found = model.find(model_name)
+    spec = found.spec
     mode = ("L" if pixels.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
     others = list(chunks)
     if alpha is not None:
         others.append((ALPHA_CHUNK, alpha_plane.encode(alpha)))
 
     def header(fields: kinds.Diffc) -> Header:
-        return Header(width, height, mode, kinds.DIFFC, key, bytes.fromhex(spec.sha256)[:HASH_SHORT], kinds.build_diffc(fields))
+        named = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
+        return Header(width, height, mode, kinds.DIFFC, found.key, found.weights, kinds.build_diffc(fields), **named)
 
     def room(fields: kinds.Diffc, file_bytes: int) -> int:
         """Payload bytes that fit into a file; the payload's own length field may take a byte more than for none."""
@@ -149,19 +147,19 @@ def encode(
         least = budget + 1 - room(smallest, budget)
         raise BadInput(f"{budget} bytes are too few for this picture: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
-    loaded = model.load(key, pick_device(device))
-    latent = loaded.encode(_pad(pixels, spec.multiple))
+    loaded = model.load(found, pick_device(device))
+    latent = loaded.encode(_pad(pixels, spec))
     fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, coder, coder_bits, table)
     payload, account = diffc.encode(latent, fields, payload_bytes, loaded, progress)
     return Encoded(container.build(header(fields), payload, others), account, kinds.CODER_FIRST + fields.coder[1])
 
 
-def _pad(pixels: np.ndarray, multiple: int) -> np.ndarray:
-    """(H, W) or (H, W, 3) to (H', W', 3), the borders repeated up to sides that are multiples.  §4.3"""
+def _pad(pixels: np.ndarray, spec: model.ModelSpec) -> np.ndarray:
+    """(H, W) or (H, W, 3) to (H', W', 3), the borders repeated up to sides that the model takes.  §4.1"""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     height, width = pixels.shape[:2]
-    return np.pad(pixels, ((0, _padded(height, multiple) - height), (0, _padded(width, multiple) - width), (0, 0)), "edge")
+    return np.pad(pixels, ((0, spec.padded(height) - height), (0, spec.padded(width) - width), (0, 0)), "edge")
 
 
 def _plan(
@@ -260,7 +258,8 @@ def decode(
     if header.width * header.height > most_pixels:
         raise BadFile(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
     fields = kinds.parse_diffc(header)
-    spec = model.spec_of(header)
+    found = model.find_for(header)
+    spec = found.spec
     if file.problem and not (truncated and isinstance(file.problem, Truncated)):
         raise file.problem
     data = file.find(DATA_CHUNK)
@@ -268,11 +267,11 @@ def decode(
         raise file.problem or BadFile("§3.2 there is no payload chunk")
     partial = data.available < data.length or file.problem is not None
     payload = container.read_part(stream, data) if partial else container.read(stream, data)
-    shape = (1, spec.channels, *(_padded(n, spec.multiple) // spec.cell for n in (header.height, header.width)))
+    shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)
-    latent = diffc.decode(payload, data.length, shape, fields, denoiser or fields.denoiser or spec.denoiser,
-                          model.load(header.model, pick_device(device)), progress)
-    pixels = model.load(header.model, pick_device(device)).decode(latent)[: header.height, : header.width]
+    loaded = model.load(found, pick_device(device))
+    latent = diffc.decode(payload, data.length, shape, fields, denoiser or fields.denoiser or spec.denoiser, loaded, progress)
+    pixels = loaded.decode(latent)[: header.height, : header.width]
     if header.mode.startswith("L"):
         pixels = pixels.mean(axis=2).round().astype(np.uint8)
     return np.ascontiguousarray(pixels), plane

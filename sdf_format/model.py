@@ -1,26 +1,47 @@
-"""The model table (§4.1) and the way from a row to a loaded model.  Importing this imports no torch."""
+"""From a name, a folder or a header to a loaded model (§4.1, §4.4).  Importing this imports neither torch nor diffusers."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from dataclasses import dataclass
 from importlib import import_module, resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sdf_format import checkpoint
+from sdf_format.checkpoint import Checkpoint
 from sdf_format.container import HASH_SHORT, Header
 from sdf_format.errors import BadInput, MissingModel, Unsupported
-from sdf_format.kinds import FLOW
+from sdf_format.model_table import MODELS, ModelSpec, spec_from
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 
+class Autoencoder(Protocol):
+    """Pixels or samples to a latent and back. Latents are (1, channels, h, w), of sound (1, channels, length); float32, on the CPU.
+
+    channels  of the latent; cell: pixels a side, or samples, of one latent position
+    """
+
+    channels: int
+    cell: int
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """(H, W, 3) uint8, H and W multiples of the cell; of sound (channels, samples) float32 in [-1, 1]. The mean, not a draw."""
+
+    def decode(self, latent: Tensor) -> np.ndarray:
+        """The other way."""
+
+
 class Model(Protocol):
     """What a codec asks of a model. Latents are (1, channels, h, w) float32, on the CPU.
 
     A model whose `predict` also takes latents on its own device, and answers there, says so by an attribute `latent_device`.
+    One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them.
     """
 
     def encode(self, pixels: np.ndarray) -> Tensor:
@@ -34,32 +55,22 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """A row of table 4.1.
+class Found:
+    """A model whose weights are at hand.  key: 0 for a folder that table 4.1 does not register; sha256: of what will be loaded."""
 
-    weights   file in the package
-    sha256    of that file, hexadecimal
-    channels  of the latent; cell: pixels a side of one latent position; multiple: pixels, what sides are padded to
-    denoiser  (id, steps), table 5.3, where the header names none
-    """
+    key: int
+    spec: ModelSpec
+    sha256: bytes
+    checkpoint: Checkpoint | None = None
 
-    name: str
-    load: str
-    weights: str
-    sha256: str
-    channels: int
-    cell: int
-    multiple: int
-    denoiser: tuple[int, int]
+    @property
+    def weights(self) -> bytes:
+        """§3.3: as the header has them."""
+        return self.sha256[:HASH_SHORT] if self.key else self.sha256
 
 
-MODELS = {
-    1: ModelSpec("sdf-tiny-1", "sdf_format.models.tiny:load", "weights/sdf-tiny-1.safetensors",
-                 "3252f08f9e6ceda07ba85f35d700f54f127ba441b2606f2c1ef79120fb9769ca",
-                 channels=192, cell=8, multiple=16, denoiser=(FLOW, 3)),
-}
-
-_loaded: dict[tuple[int, str], Model] = {}
+_loaded: dict[tuple[object, str], Model] = {}
+_folders: list[Path] = []           # opened by path in this process: files made with them can be read again in it
 _lock = threading.Lock()
 
 
@@ -68,35 +79,144 @@ def by_name(name: str) -> int:
     for key, spec in MODELS.items():
         if spec.name == name:
             return key
-    raise BadInput(f"model {name!r} is unknown here; known: {', '.join(s.name for s in MODELS.values())}")
+    raise BadInput(f"model {name!r} is unknown here; known: {', '.join(s.name for s in MODELS.values())}, or the folder of a pipeline")
 
 
-def spec_of(header: Header) -> ModelSpec:
-    """The row that a header names, its hash compared; no weights are read.  §3.3, §4.1"""
+def _refiner_of(folder: Path) -> Path | None:
+    inside = folder / checkpoint.REFINER
+    return inside if (inside / "unet").is_dir() else None
+
+
+def _candidates(key: int, download: bool) -> list[Checkpoint]:
+    """Checkpoints of a registered model: SDF_MODEL_DIR, the hub's cache, a download. MissingModel says where was looked."""
+    spec = MODELS[key]
+    source = spec.published
+    assert source
+    folders, looked = [], []
+    for number, repository in enumerate(source.repositories):
+        own = spec.name if number == 0 else f"{spec.name}-{checkpoint.REFINER}"
+        folder, here = checkpoint.located((own, repository.rpartition("/")[2], repository, repository.replace("/", "--")))
+        if folder is None and number and (inside := _refiner_of(folders[0])):
+            folder = inside
+        folder = folder or checkpoint.from_hub(repository, source.gigabytes, download)
+        looked += [*here, f"the hub cache ({repository})"]
+        if folder is None:
+            raise MissingModel(
+                f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about {source.gigabytes:g} GB "
+                f"({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download {repository} --local-dir DIR/{own}'), or set "
+                "SDF_DOWNLOAD=1 to have them fetched; `pip install sdf-format[stable]` brings what loads them")
+        folders.append(folder)
+    wrong = checkpoint.differences(checkpoint.settings_of(folders[0]), source.settings)
+    if wrong:
+        raise MissingModel(f"§4.4 {folders[0]} is not {spec.name}: {'; '.join(wrong)}")
+    return checkpoint.variants(folders[0], folders[1] if len(folders) > 1 else None)
+
+
+def _download_allowed() -> bool:
+    return os.environ.get("SDF_DOWNLOAD", "") not in ("", "0")
+
+
+def find(name: str | os.PathLike[str], download: bool | None = None) -> Found:
+    """A model by name of table 4.1, or by the folder of a pipeline.  download: allow it; None: as SDF_DOWNLOAD says.
+
+    Raises BadInput for what is neither, MissingModel if the weights are not to be had.
+    """
+    folder = Path(name)
+    if (folder / "model_index.json").is_file():
+        choice = checkpoint.variants(folder, _refiner_of(folder))
+        if not choice:
+            raise MissingModel(f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded")
+        if folder not in _folders:
+            _folders.append(folder)
+        return Found(0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0])
+    key = by_name(str(name))
+    spec = MODELS[key]
+    if spec.published is None:
+        return Found(key, spec, bytes.fromhex(spec.sha256))
+    choice = _candidates(key, _download_allowed() if download is None else download)
+    if not choice:
+        raise MissingModel(f"§4.4 {spec.name}: its folder has no safetensors weights; pickled ones are never loaded")
+    return Found(key, spec, choice[0].sha256(), choice[0])
+
+
+def find_for(header: Header, download: bool | None = None) -> Found:
+    """The model that a header names, with the very weights that it names.  §3.3"""
     if header.model == 0:
-        raise MissingModel(f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; none such are here")
+        return _unregistered(header)
     spec = MODELS.get(header.model)
     if spec is None:
         raise Unsupported(f"table 4.1: model {header.model} is unknown here (this decoder knows {sorted(MODELS)}); update it")
-    ours = bytes.fromhex(spec.sha256)[:HASH_SHORT]
-    if header.weights != ours:
-        raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; this installation has "
-                           f"{ours.hex()}; install the version of sdf-format that made the file")
-    return spec
+    if spec.published is None:
+        ours = bytes.fromhex(spec.sha256)
+        if header.weights != ours[:HASH_SHORT]:
+            raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; this installation has "
+                               f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file")
+        return Found(header.model, spec, ours)
+    here = {c: c.sha256() for c in _candidates(header.model, _download_allowed() if download is None else download)}
+    for choice, sha256 in here.items():
+        if sha256[:HASH_SHORT] == header.weights:
+            return Found(header.model, spec, sha256, choice)
+    raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; here are "
+                       f"{', '.join(h[:HASH_SHORT].hex() for h in here.values()) or 'none as safetensors'}: the same model from another "
+                       "release, or in another precision")
 
 
-def load(key: int, device: str) -> Model:
-    """The model of a row, loaded once per device and kept. Raises MissingModel if its weights are gone or altered."""
+def _unregistered(header: Header) -> Found:
+    """§3.3: a folder with the header's whole hash, of those in SDF_MODEL_DIR and those opened in this process."""
+    bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
+    folders = [*_folders, *(f.parent for b in bases for f in sorted([*b.glob("model_index.json"), *b.glob("*/model_index.json")]))]
+    for folder in dict.fromkeys(folders):
+        try:
+            for choice in checkpoint.variants(folder, _refiner_of(folder)):
+                if choice.sha256() == header.weights:
+                    return Found(0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice)
+        except MissingModel:
+            continue        # a folder that is no use to this file
+    raise MissingModel(f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; of {len(folders)} folders looked at "
+                       "none has them. Name their parent folder in SDF_MODEL_DIR")
+
+
+def load(which: Found | int, device: str) -> Model:
+    """The model, loaded once per device and kept. Raises MissingModel if its weights are gone or altered."""
+    found = which if isinstance(which, Found) else find(MODELS[which].name)
+    kept = (found.key if found.checkpoint is None else found.sha256, device)
     with _lock:
-        if (key, device) not in _loaded:
-            spec = MODELS[key]
-            try:
-                data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
-            except OSError as error:
-                raise MissingModel(f"the weights of {spec.name} are not where the package has them ({spec.weights}); reinstall it") from error
-            found = hashlib.sha256(data).hexdigest()
-            if found != spec.sha256:
-                raise MissingModel(f"the weights of {spec.name} have SHA-256 {found}; table 4.1 says {spec.sha256}; reinstall the package")
-            module, function = spec.load.split(":")
-            _loaded[key, device] = getattr(import_module(module), function)(data, device)
-        return _loaded[key, device]
+        if kept not in _loaded:
+            module, function = found.spec.load.split(":")
+            if found.checkpoint:
+                _need("diffusers", found.spec.name)
+                if any("text_encoder" in part for part in found.checkpoint.parts()):
+                    _need("transformers", found.spec.name)
+                _loaded[kept] = getattr(import_module(module), function)(found.checkpoint, device)
+            else:
+                _loaded[kept] = getattr(import_module(module), function)(_packaged(found.spec), device)
+        return _loaded[kept]
+
+
+def _need(package: str, name: str) -> None:
+    try:
+        import_module(package)
+    except ImportError as error:
+        raise MissingModel(f"{name} needs the package {package}: pip install sdf-format[stable]") from error
+
+
+def _packaged(spec: ModelSpec) -> bytes:
+    """The weights in the package, their hash compared."""
+    try:
+        data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
+    except OSError as error:
+        raise MissingModel(f"the weights of {spec.name} are not where the package has them ({spec.weights}); reinstall it") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.sha256:
+        raise MissingModel(f"the weights of {spec.name} have SHA-256 {found}; table 4.1 says {spec.sha256}; reinstall the package")
+    return data
+
+
+def load_autoencoder(folder: str | os.PathLike[str], device: str) -> Autoencoder:
+    """The autoencoder alone: a folder of diffusers' AutoencoderKL or AutoencoderOobleck, or of a pipeline with one in `vae/`."""
+    path = Path(folder)
+    path = path / "vae" if (path / "vae").is_dir() else path
+    if not checkpoint.tensor_files(path, None):
+        raise MissingModel(f"§4.4 {path}: no safetensors weights of an autoencoder there")
+    _need("diffusers", str(folder))
+    return import_module("sdf_format.models.autoencoder").load(path, device)

@@ -67,7 +67,7 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
     }
     payload = file.find(DATA_CHUNK)
     if payload and spec:
-        cells = math.prod(-(-n // spec.multiple) * spec.multiple // spec.cell for n in (file.header.width, file.header.height))
+        cells = math.prod(spec.padded(n) // spec.cell for n in (file.header.width, file.header.height))
         plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
         result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
                               for level, bits in zip(plan.levels, plan.bits)]

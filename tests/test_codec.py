@@ -48,8 +48,8 @@ def test_the_worked_example_decodes_to_its_picture():
 @clause("4.1")
 def test_the_models_of_the_specification_are_those_of_the_code_and_of_the_package():
     rows = {int(r[0]): (r[1], r[5].strip("`")) for r in table(SPEC.read_text(), "4.1")}
-    assert rows == {key: (spec.name, spec.sha256) for key, spec in model.MODELS.items()}
-    for spec in model.MODELS.values():
+    assert rows == {key: (spec.name, spec.sha256 or "§4.4") for key, spec in model.MODELS.items()}
+    for spec in (s for s in model.MODELS.values() if not s.published):
         data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
         assert hashlib.sha256(data).hexdigest() == spec.sha256 and len(data) <= 24e6
 

@@ -1,0 +1,199 @@
+"""Folders of weights in the layout of diffusers (§4.4): what they say of themselves, which files count, their hash. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+from sdf_format.errors import MissingModel
+
+STEMS = ("diffusion_pytorch_model", "model")
+REFINER = "refiner"
+TEXT = ("text_encoder", "text_encoder_2", "text_encoder_3")
+NETWORKS = {                    # class of pipeline -> component that predicts
+    "StableDiffusionPipeline": "unet",
+    "StableDiffusionXLPipeline": "unet",
+    "StableDiffusionXLImg2ImgPipeline": "unet",
+    "FluxPipeline": "transformer",
+    "StableDiffusion3Pipeline": "transformer",
+    "ZImagePipeline": "transformer",
+}
+CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a latent and a prediction mean.
+
+    pipeline    class in diffusers
+    prediction  epsilon, v_prediction or sample of a variance-preserving model, or flow: noise minus clean
+    betas       (schedule, first, last, number) of the former, None for flow
+    scaling, shift  latent = (mean of the autoencoder - shift) * scaling
+    channels    of the latent; cell: pixels a side of a position; multiple: pixels, what sides are padded to
+    native      pixels a side that the network was trained at: tiles of the latent are as large
+    """
+
+    pipeline: str
+    prediction: str
+    betas: tuple[str, float, float, int] | None
+    scaling: float
+    shift: float
+    channels: int
+    cell: int
+    multiple: int
+    native: int
+
+
+def read_json(path: Path) -> dict:
+    """A configuration file; MissingModel if it is not there or is not JSON."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise MissingModel(f"§4.4 {path}: a folder of diffusers has a readable file there ({error})") from error
+    if not isinstance(data, dict):
+        raise MissingModel(f"§4.4 {path}: expected an object, found {type(data).__name__}")
+    return data
+
+
+def settings_of(folder: Path) -> Settings:
+    """What a pipeline's folder says of itself; MissingModel for pipelines that this package has no adapter for."""
+    pipeline = read_json(folder / "model_index.json").get("_class_name", "")
+    if pipeline not in NETWORKS:
+        raise MissingModel(f"§4.4 {folder}: pipeline {pipeline!r} has no adapter here; known: {', '.join(NETWORKS)}")
+    network = read_json(folder / NETWORKS[pipeline] / "config.json")
+    vae = read_json(folder / "vae" / "config.json")
+    cell = 1 << len(vae.get("block_out_channels", (0,))) - 1
+    if NETWORKS[pipeline] == "unet":
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        prediction = scheduler.get("prediction_type", "epsilon")
+        betas = (scheduler.get("beta_schedule", "linear"), scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02),
+                 scheduler.get("num_train_timesteps", 1000))
+        if scheduler.get("rescale_betas_zero_snr") or scheduler.get("trained_betas"):
+            raise MissingModel(f"§4.4 {folder}: schedulers with trained betas or zero terminal SNR have no adapter here")
+        multiple = cell << len(network.get("block_out_channels", (0,) * 4)) - 1
+        native = cell * (network.get("sample_size") or 64)
+    else:
+        prediction, betas = "flow", None
+        multiple = 2 * cell
+        native = cell * network["sample_size"] if pipeline.startswith("Stable") and network.get("sample_size") else 1024
+    return Settings(pipeline, prediction, betas, vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0,
+                    vae.get("latent_channels", 4), cell, multiple, native)
+
+
+def differences(found: Settings, wanted: Settings) -> list[str]:
+    """Names of fields with both values, where a folder is not what a table says."""
+    pairs = ((f.name, getattr(found, f.name), getattr(wanted, f.name)) for f in fields(Settings))
+    return [f"{name} {a!r} instead of {b!r}" for name, a, b in pairs if a != b]
+
+
+def tensor_files(component: Path, variant: str | None) -> list[Path]:
+    """The safetensors files of a component in a variant such as fp16, or of the plain one if it lacks that; [] if there are none."""
+    def of(name: str | None) -> list[Path]:
+        middle = f".{name}" if name else ""
+        for stem in STEMS:
+            whole = component / f"{stem}{middle}.safetensors"
+            if whole.is_file():
+                return [whole]
+            shards = sorted(component.glob(f"{stem}{middle}-?????-of-?????.safetensors"))
+            if shards and len(shards) == int(shards[0].stem[-5:]):
+                return shards
+        return []
+
+    return of(variant) or (of(None) if variant else [])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pipeline's folder, with the folder of its refiner or None, in one variant of its files."""
+
+    folder: Path
+    refiner: Path | None = None
+    variant: str | None = None
+
+    def settings(self) -> Settings:
+        return settings_of(self.folder)
+
+    def parts(self) -> dict[str, Path]:
+        """Component name to folder: what is hashed. Text encoders that are not there are left out."""
+        index = read_json(self.folder / "model_index.json")
+        network = NETWORKS.get(index.get("_class_name", ""), "unet")
+        parts = {name: self.folder / name for name in (network, "vae")}
+        parts |= {name: self.folder / name for name in TEXT if (self.folder / name).is_dir()}
+        if self.refiner:
+            parts |= {f"{REFINER}/{name}": self.refiner / name
+                      for name in ("unet", *TEXT) if name == "unet" or (self.refiner / name).is_dir()}
+        return parts
+
+    def files(self) -> list[tuple[str, Path]]:
+        """(component, file) of all weights. MissingModel for a component without safetensors: pickles are never loaded."""
+        found = []
+        for name, folder in self.parts().items():
+            files = tensor_files(folder, self.variant)
+            if not files:
+                pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth"))
+                raise MissingModel(f"§4.4 {folder}: no complete safetensors weights" +
+                                   ("; there are pickled ones, which could run code and are never loaded" if pickled else ""))
+            found += [(name, file) for file in files]
+        return found
+
+    def sha256(self) -> bytes:
+        """§4.4: over the settings and every file's component and SHA-256, one line each, sorted."""
+        lines = sorted(f"{name} {file_sha256(file)}\n" for name, file in self.files())
+        settings = json.dumps(asdict(self.settings()), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256("".join([*lines, settings + "\n"]).encode()).digest()
+
+
+def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:
+    """The checkpoints that a folder holds, full precision first."""
+    plain = [Checkpoint(folder, refiner)] if tensor_files(folder / "vae", None) else []
+    half = any(p.name.split(".")[1:2] == ["fp16"] or ".fp16-" in p.name for p in folder.glob("*/*.fp16*.safetensors"))
+    return plain + ([Checkpoint(folder, refiner, "fp16")] if half else [])
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal; computed once for a file of a size and time of change, since 24 GB take a minute."""
+    state = path.stat()
+    return _hashed(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hashed(path: Path, size: int, changed: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def located(names: tuple[str, ...]) -> tuple[Path | None, list[str]]:
+    """The first folder with one of the names below SDF_MODEL_DIR (several, as in PATH), and where was looked."""
+    looked = []
+    for base in filter(None, os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep)):
+        for name in names:
+            folder = Path(base) / name
+            looked.append(str(folder))
+            if (folder / "model_index.json").is_file():
+                return folder, looked
+    return None, looked or ["SDF_MODEL_DIR (not set)"]
+
+
+def from_hub(repository: str, gigabytes: float, download: bool) -> Path | None:
+    """The hub cache's folder of a repository; fetched, announced on stderr, if `download` allows it. None if it is not to be had."""
+    import sys
+
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        return None
+    wanted = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+    try:
+        return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
+    except (OSError, ValueError):
+        if not download:
+            return None
+    print(f"downloading {repository}: about {gigabytes:g} GB", file=sys.stderr)
+    try:
+        return Path(snapshot_download(repository, allow_patterns=wanted))
+    except (OSError, ValueError) as error:
+        raise MissingModel(f"§4.4 {repository} could not be downloaded: {str(error).splitlines()[0]}") from error

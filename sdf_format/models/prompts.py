@@ -1,0 +1,85 @@
+"""What a network is told besides the latent: embeddings of a prompt, made by the pipeline's own code and text encoders.
+
+The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that the walk does not need. A folder without any gives zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from sdf_format.checkpoint import TEXT, Checkpoint
+from sdf_format.errors import MissingModel
+
+CLIP_TOKENS = 77
+AESTHETIC = 6.0         # what SDXL's refiner is told of a picture's beauty; its pipeline's default
+REFINING = "StableDiffusionXLImg2ImgPipeline"
+BASE_NUMBERS, REFINER_NUMBERS = 6, 5     # micro-conditioning: sizes and crop; size, crop and aesthetic score
+TOKENS = 8              # of nothing, where there is no text encoder
+
+Condition = dict[str, Any]      # keyword arguments of the network's forward
+
+
+def embed(checkpoint: Checkpoint, pipeline: str, network: torch.nn.Module, prompt: str, refiner: bool,
+          device: torch.device) -> Condition:
+    """The arguments for a network, in its precision.  device: where it computes, which is not where offloaded layers rest."""
+    folder = checkpoint.refiner if refiner else checkpoint.folder
+    name = REFINING if refiner else pipeline
+    dtype = network.dtype
+    if not any((folder / name).is_dir() for name in TEXT):
+        if prompt:
+            raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
+        return _nothing(name, network, refiner, device, dtype)
+    left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae"))
+    if name == "StableDiffusionPipeline":
+        left_out |= dict(safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False)
+    try:
+        pipe = getattr(diffusers, name).from_pretrained(folder, **left_out, variant=checkpoint.variant, torch_dtype=dtype,
+                                                        use_safetensors=True, local_files_only=True).to(device)
+    except (OSError, ValueError, ImportError) as error:
+        raise MissingModel(f"§4.4 the text encoders in {folder} do not load: {str(error).splitlines()[0]}") from error
+    with torch.inference_mode():
+        return _embedded(name, pipe, prompt, device)
+
+
+def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condition:
+    if name == "StableDiffusionPipeline":
+        text, _ = pipe.encode_prompt(prompt, device, 1, False)
+        return dict(encoder_hidden_states=text)
+    if name.startswith("StableDiffusionXL"):
+        text, _, pooled, _ = pipe.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
+        return dict(encoder_hidden_states=text, added_cond_kwargs=dict(text_embeds=pooled))
+    if name == "FluxPipeline":
+        text, pooled, ids = pipe.encode_prompt(prompt, None, device=device)
+        return dict(encoder_hidden_states=text, pooled_projections=pooled, txt_ids=ids)
+    if name == "StableDiffusion3Pipeline":
+        text, _, pooled, _ = pipe.encode_prompt(prompt, None, None, device=device, do_classifier_free_guidance=False)
+        return dict(encoder_hidden_states=text, pooled_projections=pooled)
+    text, _ = pipe.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
+    return dict(cap_feats=text)
+
+
+def _nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, dtype: torch.dtype) -> Condition:
+    """Zeros of the shapes that the network's configuration asks for."""
+    config = network.config
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    if pipeline == "ZImagePipeline":
+        return dict(cap_feats=[zeros(TOKENS, config.cap_feat_dim)])
+    if pipeline == "FluxPipeline":
+        return dict(encoder_hidden_states=zeros(1, TOKENS, config.joint_attention_dim), txt_ids=zeros(TOKENS, 3),
+                    pooled_projections=zeros(1, config.pooled_projection_dim))
+    if pipeline == "StableDiffusion3Pipeline":
+        return dict(encoder_hidden_states=zeros(1, TOKENS, config.joint_attention_dim),
+                    pooled_projections=zeros(1, config.pooled_projection_dim))
+    text = dict(encoder_hidden_states=zeros(1, CLIP_TOKENS, config.cross_attention_dim))
+    if config.addition_embed_type != "text_time":
+        return text
+    width = config.projection_class_embeddings_input_dim
+    numbers = REFINER_NUMBERS if refiner else BASE_NUMBERS
+    return text | dict(added_cond_kwargs=dict(text_embeds=zeros(1, width - numbers * config.addition_time_embed_dim)))

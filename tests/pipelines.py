@@ -1,0 +1,73 @@
+"""Tiny pipelines with random weights, of the very classes that the published models are of, saved as folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import diffusers
+import torch
+
+CHANNELS = 4
+
+
+def autoencoder(channels: int = CHANNELS, **settings) -> diffusers.AutoencoderKL:
+    """Two levels: cells of 2 pixels."""
+    return diffusers.AutoencoderKL(block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2, sample_size=32,
+                                   up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, latent_channels=channels,
+                                   norm_num_groups=4, **settings)
+
+
+def unet(**settings) -> diffusers.UNet2DConditionModel:
+    return diffusers.UNet2DConditionModel(**dict(
+        sample_size=16, in_channels=CHANNELS, out_channels=CHANNELS, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16, attention_head_dim=4) | settings)
+
+
+def added(numbers: int) -> dict:
+    """Micro-conditioning as SDXL's: so many numbers of 8 dimensions each, and a pooled text of 32."""
+    return dict(addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=8 * numbers + 32)
+
+
+def scheduler(prediction: str = "epsilon") -> diffusers.DDIMScheduler:
+    return diffusers.DDIMScheduler(1000, 0.00085, 0.012, "scaled_linear", prediction_type=prediction)
+
+
+def _write(folder: Path, pipeline: str, **components) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, component in components.items():
+        options = {} if name == "scheduler" else dict(safe_serialization=True)
+        component.save_pretrained(folder / name, **options)
+    index = {name: ["diffusers", type(part).__name__] for name, part in components.items()}
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **index}))
+    return folder
+
+
+def save(kind: str, folder: Path) -> Path:
+    """One of `KINDS` as a folder."""
+    torch.manual_seed(len(kind))
+    if kind in ("epsilon", "v_prediction"):
+        return _write(folder, "StableDiffusionPipeline", unet=unet(), vae=autoencoder(), scheduler=scheduler(kind))
+    if kind == "sdxl":
+        _write(folder, "StableDiffusionXLPipeline", unet=unet(**added(6)), vae=autoencoder(scaling_factor=0.13025), scheduler=scheduler())
+        _write(folder / "refiner", "StableDiffusionXLImg2ImgPipeline", unet=unet(**added(5)), vae=autoencoder(), scheduler=scheduler())
+        return folder
+    flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    shifted = autoencoder(scaling_factor=0.3611, shift_factor=0.1159)
+    if kind == "flux":
+        net = diffusers.FluxTransformer2DModel(in_channels=4 * CHANNELS, num_layers=1, num_single_layers=1, attention_head_dim=16,
+                                               num_attention_heads=2, joint_attention_dim=16, pooled_projection_dim=8,
+                                               guidance_embeds=True, axes_dims_rope=(4, 4, 8))
+        return _write(folder, "FluxPipeline", transformer=net, vae=shifted, scheduler=flow)
+    if kind == "sd3":
+        net = diffusers.SD3Transformer2DModel(sample_size=16, in_channels=CHANNELS, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+                                              joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=8,
+                                              out_channels=CHANNELS, pos_embed_max_size=64)
+        return _write(folder, "StableDiffusion3Pipeline", transformer=net, vae=shifted, scheduler=flow)
+    net = diffusers.ZImageTransformer2DModel(in_channels=CHANNELS, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2,
+                                             cap_feat_dim=16, axes_dims=[4, 6, 6], axes_lens=[64, 64, 64])
+    return _write(folder, "ZImagePipeline", transformer=net, vae=shifted, scheduler=flow)
+
+
+KINDS = ("epsilon", "v_prediction", "sdxl", "flux", "sd3", "z_image")
