@@ -22,17 +22,17 @@ def accept(prefix: bytes) -> bool:
 def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None:
     """"mean", "flow" or ("flow", steps) as the ids of spec table 5.3; None stays None. BadInput for anything else."""
     from sdf_format.errors import BadInput
-    from sdf_format.kinds import DENOISERS, FLOW, FLOW_STEPS
+    from sdf_format.kinds import DENOISERS, FLOW_STEPS, MEAN
 
     if wanted is None:
         return None
     name, steps = (wanted, None) if isinstance(wanted, str) else wanted
     for number, known in DENOISERS.items():
         if name == known:
-            steps = steps if steps is not None else FLOW_STEPS if number == FLOW else 1
-            if isinstance(steps, int) and (1 <= steps <= 31 if number == FLOW else steps == 1):
+            steps = steps if steps is not None else 1 if number == MEAN else FLOW_STEPS
+            if isinstance(steps, int) and (steps == 1 if number == MEAN else 1 <= steps <= 31):
                 return number, steps
-    raise BadInput(f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or ('flow', 1..31)")
+    raise BadInput(f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or one of the latter two with steps, ('flow', 1..31)")
 
 
 class SdfDecoder(ImageFile.PyDecoder):

@@ -46,13 +46,14 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode completely, then write once: a save that fails leaves the file as Pillow opened it.
 
     Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("trellis" or "pfr"), coder_bits, denoiser ("mean",
-    "flow" or ("flow", steps)), device, progress; exif (bytes or Image.Exif), icc_profile (bytes; the image's own unless
+    "flow" or "ancestral", or ("flow", steps)), prompt (str) and guidance (a number, or one for coding and one for denoising) for
+    models that take them, device, progress; exif (bytes or Image.Exif), icc_profile (bytes; the image's own unless
     given or sRGB, None drops it), xmp (bytes), text (str by str).
     """
     import numpy as np
 
     from pillow_plugin.image_file import denoiser_ids
-    from sdf_format import codec, metadata
+    from sdf_format import codec, kinds, metadata
 
     given: dict[str, Any] = dict(image.encoderinfo)
     if 0 in image.size:
@@ -72,4 +73,7 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options = {names.get(k, k): given[k]
                for k in ("quality", "bpp", "target_bytes", "model", "seed", "steps", "table", "coder", "coder_bits", "device", "progress")
                if given.get(k) is not None}
+    guidance = 1.0 if given.get("guidance") is None else given["guidance"]
+    coding, denoising = (guidance, guidance) if isinstance(guidance, (int, float)) else guidance
+    options["conditioning"] = kinds.Conditioning(given.get("prompt") or "", coding, denoising)
     fp.write(codec.encode(np.ascontiguousarray(pixels), alpha, chunks=chunks, denoiser=denoiser_ids(given.get("denoiser")), **options).data)

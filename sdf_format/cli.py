@@ -37,7 +37,7 @@ def _encode(args: argparse.Namespace) -> int:
         info = image.info
         rate = {k: v for k in ("quality", "bpp", "target_bytes") if (v := getattr(args, k)) is not None}
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
-                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"),
+                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=args.guidance,
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
@@ -127,7 +127,9 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
     encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
     encode.add_argument("--coder", default=None, help="reverse channel coder: trellis (default) or pfr")
-    encode.add_argument("--denoiser", choices=("mean", "flow"), help="what decoders do by default: highest fidelity, or most realistic")
+    encode.add_argument("--denoiser", choices=("mean", "flow", "ancestral"), help="what decoders do by default: highest fidelity, or most realistic")
+    encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
+    encode.add_argument("--guidance", type=float, help="how closely the model follows the prompt, 0 to 31.875; 1 as it stands")
     encode.add_argument("--strip", action="store_true", help="leave EXIF, XMP and colour profile out")
     encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     encode.set_defaults(run=_encode)
@@ -135,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     decode = commands.add_parser("decode", help="turn an SDF file into another format")
     decode.add_argument("sdf", help="file to read")
     decode.add_argument("image", help="file to write; its ending says the format")
-    decode.add_argument("--denoiser", choices=("mean", "flow"), help="instead of the file's own choice")
+    decode.add_argument("--denoiser", choices=("mean", "flow", "ancestral"), help="instead of the file's own choice")
     decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")
     decode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     decode.set_defaults(run=_decode)

@@ -91,6 +91,7 @@ def encode(
     coder: str = "trellis",
     coder_bits: int | None = None,
     denoiser: tuple[int, int] | None = None,
+    conditioning: kinds.Conditioning = kinds.Conditioning(),
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
     progress: Progress = _nothing,
@@ -105,6 +106,7 @@ def encode(
     coder         a name of table 5.2; coder_bits: L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
+    conditioning  a prompt and guidance, kept in the file, for models that take them
     chunks        metadata (type, body), §3.4
     progress      called with (done, total) between model calls; an exception from it ends the encoding
 
@@ -125,6 +127,7 @@ def encode(
         raise BadInput(f"coder_bits {coder_bits} is outside 8..18")
     if not 0 <= seed < 1 << 32:
         raise BadInput(f"seed {seed} is outside 0..2^32 - 1")
+    conditioning = kinds.as_written(conditioning)
     budget = budget_of(width, height, quality, bpp, target_bytes)
     found = model.find(model_name)
     spec = found.spec
@@ -142,16 +145,27 @@ def encode(
         left = file_bytes - len(container.build(header(fields), b"", others))
         return left - max(0, (max(left, 1).bit_length() - 1) // 7)
 
-    smallest = kinds.Diffc(schedule.LAW, dict(steps=1, end=-64, slope=1, bend=0), seed=seed, denoiser=denoiser)
+    smallest = kinds.Diffc(schedule.LAW, dict(steps=1, end=-64, slope=1, bend=0), seed=seed, denoiser=denoiser,
+                           conditioning=conditioning)
     if budget is not None and room(smallest, budget) < 1:
         least = budget + 1 - room(smallest, budget)
         raise BadInput(f"{budget} bytes are too few for this picture: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
-    loaded = model.load(found, pick_device(device))
+    loaded, _ = _told(model.load(found, pick_device(device)), conditioning)
     latent = loaded.encode(_pad(pixels, spec))
     fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, coder, coder_bits, table)
     payload, account = diffc.encode(latent, fields, payload_bytes, loaded, progress)
     return Encoded(container.build(header(fields), payload, others), account, kinds.CODER_FIRST + fields.coder[1])
+
+
+def _told(loaded: model.Model, conditioning: kinds.Conditioning) -> tuple[model.Model, model.Model]:
+    """The model for the walk and the one for the denoiser.  §5.2"""
+    if conditioning == kinds.Conditioning():
+        return loaded, loaded
+    if not hasattr(loaded, "conditioned"):
+        raise Unsupported("§5.2 a prompt or guidance for a model that takes none")
+    walker, finisher = (loaded.conditioned(conditioning.prompt, g) for g in (conditioning.coding, conditioning.denoising))
+    return walker, finisher
 
 
 def _pad(pixels: np.ndarray, spec: model.ModelSpec) -> np.ndarray:
@@ -269,8 +283,8 @@ def decode(
     payload = container.read_part(stream, data) if partial else container.read(stream, data)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)
-    loaded = model.load(found, pick_device(device))
-    latent = diffc.decode(payload, data.length, shape, fields, denoiser or fields.denoiser or spec.denoiser, loaded, progress)
+    loaded, finisher = _told(model.load(found, pick_device(device)), fields.conditioning)
+    latent = diffc.decode(payload, data.length, shape, fields, denoiser or fields.denoiser or spec.denoiser, loaded, progress, finisher)
     pixels = loaded.decode(latent)[: header.height, : header.width]
     if header.mode.startswith("L"):
         pixels = pixels.mean(axis=2).round().astype(np.uint8)

@@ -57,6 +57,18 @@ def flow(y: Tensor, sigma: float, steps: int, predict: Predict) -> Tensor:
     raise ValueError("steps must be at least 1")
 
 
+def ancestral(y: Tensor, sigma: float, steps: int, predict: Predict, draw: Callable[[int], Tensor]) -> Tensor:
+    """Ancestral sampling from sigma to 0 (§7.2; DiffC-A), over the noise levels of `flow`.  draw: step -> normals like y"""
+    sigmas = [sigma * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
+    for step, (here, there) in enumerate(zip(sigmas, sigmas[1:])):
+        clean = predict(y, here)
+        if there == 0:
+            return clean
+        kept = (there / here) ** 2
+        y = clean + kept * (y - clean) + there * math.sqrt(1 - kept) * draw(step)
+    raise ValueError("steps must be at least 1")
+
+
 def kl_bits(clean: Tensor, target: Tensor, gain: float) -> float:
     """Cost of one step [bit]: half the squared norm of gain * (target - clean), §7.1."""
     return float((target - clean).double().square().sum()) * gain * gain / (2 * math.log(2))

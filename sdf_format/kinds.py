@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from construct import BitsInteger, BitStruct, Flag, GreedyBytes, If, Nibble, Prefixed, Struct, VarInt, this
+from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8ub, Nibble, Prefixed, Struct, VarInt, this
 
-from sdf_format import schedule
+from sdf_format import compression, schedule
 from sdf_format.container import Header, parse
-from sdf_format.errors import BadFile, Unsupported
+from sdf_format.errors import BadFile, BadInput, Unsupported
 
 DIFFC = 0
 KINDS = {DIFFC: "diffc"}                # table 5.1
@@ -19,18 +19,29 @@ CODER_FIRST = 8                         # L, or bits a chunk, of parameter 0, §
 CODER_PARAMETERS = range(11)            # 8..18
 DEFAULT_CODER = (TRELLIS, 14 - CODER_FIRST)
 
-MEAN, FLOW = 0, 1
-DENOISERS = {MEAN: "mean", FLOW: "flow"}    # table 5.3
-FLOW_STEPS = 3                          # where a caller names flow without steps
+MEAN, FLOW, ANCESTRAL = 0, 1, 2
+DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral"}    # table 5.3
+FLOW_STEPS = 3                          # where a caller names flow or ancestral without steps
+
+GUIDANCE = 8                            # unit 1/n, §5.2
+PROMPT_LIMIT = 8192                     # bytes, §5.2
 
 # §5.2 DiffC flags: what follows, and in which form
 DiffcFlags = BitStruct(
-    "reserved" / BitsInteger(2),
+    "reserved" / Bit,
+    "conditioning" / Flag,
     "extension" / Flag,
     "denoiser" / Flag,
     "coder" / Flag,
     "seed" / Flag,
     "form" / BitsInteger(2),                                                    # table 4.2
+)
+
+# §5.2 Conditioning
+ConditioningFields = Struct(
+    "coding" / Int8ub,                          # guidance of the walk, 1/8
+    "denoising" / Int8ub,                       # guidance of the denoiser, 1/8
+    "prompt" / Prefixed(VarInt, GreedyBytes),   # §3.4
 )
 
 # §5.2 DiffC parameters
@@ -40,8 +51,18 @@ DiffcParameters = Struct(
     "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: trellis, L = 14
     "schedule" / schedule.by_form(this.flags.form),
     "denoiser" / If(this.flags.denoiser, BitStruct("id" / BitsInteger(3), "steps" / BitsInteger(5))),    # absent: table 4.1
+    "conditioning" / If(this.flags.conditioning, ConditioningFields),            # absent: no prompt, guidance 1
     "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
 )
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """§5.2.  What the model is told in words, and how closely it follows: 1 as it stands; for the walk and for the denoiser."""
+
+    prompt: str = ""
+    coding: float = 1.0
+    denoising: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +75,7 @@ class Diffc:
     coder: tuple[int, int] = DEFAULT_CODER
     denoiser: tuple[int, int] | None = None
     extension: bytes | None = None
+    conditioning: Conditioning = Conditioning()
 
 
 def parse_diffc(header: Header) -> Diffc:
@@ -71,6 +93,7 @@ def parse_diffc(header: Header) -> Diffc:
         coder=(raw.coder.id, raw.coder.parameter) if raw.coder else DEFAULT_CODER,
         denoiser=(raw.denoiser.id, raw.denoiser.steps) if raw.denoiser else None,
         extension=raw.extension,
+        conditioning=_parse_conditioning(raw.conditioning) if raw.conditioning else Conditioning(),
     )
     if fields.seed >= 1 << 32:
         raise BadFile(f"§5.2 seed: {fields.seed} has more than 32 bits")
@@ -85,14 +108,40 @@ def parse_diffc(header: Header) -> Diffc:
     return fields
 
 
+def _parse_conditioning(raw: Container) -> Conditioning:
+    where = "§5.2 prompt in chunk H"
+    try:
+        prompt = compression.unpack(raw.prompt, where, PROMPT_LIMIT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{where}: {error}") from error
+    return Conditioning(prompt, raw.coding / GUIDANCE, raw.denoising / GUIDANCE)
+
+
+def as_written(told: Conditioning) -> Conditioning:
+    """What a reader will find: guidance in eighths."""
+    return Conditioning(told.prompt, round(told.coding * GUIDANCE) / GUIDANCE, round(told.denoising * GUIDANCE) / GUIDANCE)
+
+
+def build_conditioning(told: Conditioning) -> dict[str, object]:
+    """§5.2; BadInput for a prompt that is too long or a guidance outside 0..31.875. Guidance is rounded to eighths."""
+    prompt = told.prompt.encode()
+    if len(prompt) > PROMPT_LIMIT:
+        raise BadInput(f"§5.2 prompt: {len(prompt)} bytes; at most {PROMPT_LIMIT}")
+    guidance = {name: round(getattr(told, name) * GUIDANCE) for name in ("coding", "denoising")}
+    if not all(0 <= g <= 255 for g in guidance.values()):
+        raise BadInput(f"§5.2 guidance {told.coding}, {told.denoising}: outside 0..{255 / GUIDANCE}")
+    return dict(prompt=compression.pack(prompt), **guidance)
+
+
 def build_diffc(fields: Diffc) -> bytes:
     """§5.2; whatever equals its default is left out."""
     return DiffcParameters.build(dict(
-        flags=dict(reserved=0, extension=fields.extension is not None, denoiser=fields.denoiser is not None,
+        flags=dict(reserved=0, conditioning=fields.conditioning != Conditioning(), extension=fields.extension is not None, denoiser=fields.denoiser is not None,
                    coder=fields.coder != DEFAULT_CODER, seed=fields.seed != 0, form=fields.form),
         seed=fields.seed,
         coder=dict(id=fields.coder[0], parameter=fields.coder[1]),
         schedule=fields.schedule,
         denoiser=dict(id=fields.denoiser[0], steps=fields.denoiser[1]) if fields.denoiser else None,
+        conditioning=build_conditioning(fields.conditioning),
         extension=fields.extension,
     ))

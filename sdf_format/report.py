@@ -62,6 +62,8 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
         "coder_bits": kinds.CODER_FIRST + fields.coder[1],
         "denoiser": kinds.DENOISERS.get(number),
         "denoiser_steps": steps,
+        "prompt": fields.conditioning.prompt,
+        "guidance": [fields.conditioning.coding, fields.conditioning.denoising],
         "schedule_form": ("law", "registered", "inline")[fields.form],
         "schedule_fields": fields.schedule,
     }

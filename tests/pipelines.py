@@ -71,3 +71,28 @@ def save(kind: str, folder: Path) -> Path:
 
 
 KINDS = ("epsilon", "v_prediction", "sdxl", "flux", "sd3", "z_image")
+
+
+def add_text(folder: Path) -> Path:
+    """A CLIP text encoder and its tokenizer, tiny, for a folder of kind epsilon; the vocabulary is the letters."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    letters = [chr(c) for c in range(97, 123)]
+    words = [*letters, *(c + "</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    torch.manual_seed(1)
+    text = CLIPTextModel(CLIPTextConfig(vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                        max_position_embeddings=77, bos_token_id=len(words) - 2, eos_token_id=len(words) - 1,
+                                        pad_token_id=len(words) - 1))
+    text.save_pretrained(folder / "text_encoder")
+    tokenizer = folder / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps(dict(
+        tokenizer_class="CLIPTokenizer", model_max_length=77, bos_token="<|startoftext|>", eos_token="<|endoftext|>",
+        unk_token="<|endoftext|>", pad_token="<|endoftext|>")))
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= dict(text_encoder=["transformers", "CLIPTextModel"], tokenizer=["transformers", "CLIPTokenizer"],
+                  safety_checker=[None, None], feature_extractor=[None, None])
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from sdf_format import diffusion, schedule
+from sdf_format import diffusion, noise, schedule
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.kinds import CODER_FIRST, FLOW, PFR, TRELLIS, Diffc
+from sdf_format.kinds import ANCESTRAL, CODER_FIRST, FLOW, PFR, TRELLIS, Diffc
 from sdf_format.model import Model
 from sdf_format.rcc import gpu, pfr, trellis
 
 Progress = Callable[[int, int], None]
 
+ANCESTRAL_STREAM = 3                        # §6.1.1
 CODERS = {TRELLIS: trellis, PFR: pfr}        # table 5.2: modules with send, receive and capacity
 
 
@@ -65,11 +67,11 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-           progress: Progress) -> Tensor:
+           progress: Progress, finisher: Model | None = None) -> Tensor:
     """The latent of a payload, or of what is there of it.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
-    denoiser  (id, steps), table 5.3
+    denoiser  (id, steps), table 5.3; finisher: the model that it asks, if not the walk's
     """
     plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
     dimensions = math.prod(shape)
@@ -95,8 +97,15 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
 
     def counted(z: Tensor, level: float) -> Tensor:
         progress(next(done), calls)
-        return model.predict(z, level)
+        return (finisher or model).predict(z, level)
 
-    latent = diffusion.flow(y, sigma, denoiser[1] if denoiser[0] == FLOW else 1, counted)
+    def draw(step: int) -> Tensor:
+        drawn = noise.normals(fields.seed, step, ANCESTRAL_STREAM, dimensions).astype(np.float32) / noise.NORMAL_ONE
+        return torch.from_numpy(drawn).view(shape).to(device)
+
+    if denoiser[0] == ANCESTRAL:
+        latent = diffusion.ancestral(y, sigma, denoiser[1], counted, draw)
+    else:
+        latent = diffusion.flow(y, sigma, denoiser[1] if denoiser[0] == FLOW else 1, counted)
     progress(calls, calls)
     return latent.cpu()
