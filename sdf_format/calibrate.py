@@ -173,7 +173,7 @@ def calibrate(name: str, loaded: model.Model, folder: Path, out: Path, *, steps:
               count: int, table: str, capacity: Capacity, progress: Callable[[int, int], None]) -> list[str]:
     """Write one entry of table 4.3 for each size and number of steps; the lines of a report come back.
 
-    name      of the model, in table 4.1; loaded: that model
+    name      of the model, in table 4.1, or its folder; loaded: that model
     out       file for the entries, in the form of `data/schedules.json`, numbered from the first id that is free. Measurements go
               to a file beside it: a second run, after an interruption or with other steps, does not repeat them.
     steps     numbers of steps, None for as many as pay; sides: of the crops [pixel]
@@ -202,7 +202,7 @@ def calibrate(name: str, loaded: model.Model, folder: Path, out: Path, *, steps:
         for wanted in steps:
             levels = optimise(curves, end, wanted, capacity)
             each = needs(curves, levels, capacity)
-            entries[str(first + len(entries))] = entry(f"{name}, {len(levels)} steps, {side}x{side}", levels, STRATEGIES[table](each), cells)
+            entries[str(first + len(entries))] = entry(f"{spec.name}, {len(levels)} steps, {side}x{side}", levels, STRATEGIES[table](each), cells)
             total = float(each.mean(axis=0).sum())
             report.append(f"{side}x{side} | {len(levels)} | {len(curves)} | {total / cells:.3f} | {total / least - 1:.1%}")
     out.write_text(json.dumps(entries, indent=1) + "\n")

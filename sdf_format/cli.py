@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
 
     calibrate = commands.add_parser("calibrate", help="make schedules and tables of bits for a model (table 4.3)")
-    calibrate.add_argument("--model", default="sdf-tiny-1", help="of table 4.1")
+    calibrate.add_argument("--model", default="sdf-tiny-1", help="of table 4.1, or the folder of a pipeline of diffusers")
     calibrate.add_argument("--images", type=Path, required=True, help="folder of photographs, none of them used for evaluation")
     calibrate.add_argument("--out", type=Path, required=True, help="JSON file to write; measurements are kept beside it")
     calibrate.add_argument("--steps", default="10,20,50,unlimited", help="schedules to make")

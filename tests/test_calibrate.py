@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import picture
+from pipelines import save
 
 from sdf_format import calibrate, cli, schedule, tune
 from sdf_format.errors import BadInput
@@ -169,6 +170,16 @@ def test_the_command_writes_entries_of_the_registry(folder, capsys, monkeypatch)
         total = 8 * (sum(entry["bits"]) * 64 // 1024 // 8)
         plan = schedule.expand(schedule.REGISTERED, dict(table=number, gain=66), total, 64)
         assert sum(plan.bits) == total and plan.levels[-1] == pytest.approx(1, abs=0.2)       # its bits are rounded down
+
+
+@pytest.mark.clause("4.4")
+def test_a_model_of_another_kind_is_calibrated_too(folder):
+    """Its weights are random, so it predicts nothing and every bit counts: low levels only."""
+    model = save("epsilon", folder / "tiny-pipeline")
+    assert cli.main(["calibrate", "--model", str(model), "--images", str(folder), "--out", str(folder / "made.json"), "--steps", "4", "--size", "64",
+                     "--end", "-3", "--count", "1"]) == 0
+    made, = json.loads((folder / "made.json").read_text()).values()
+    assert made["name"] == "unregistered (tiny-pipeline), 4 steps, 64x64" and made["levels"][-1] == -3 * 1024
 
 
 @pytest.mark.parametrize("options, message", [(["--size", "100"], "multiples of 16"), (["--end", "11"], "end 11.0"), (["--table", "mode"], "table 'mode'"),
