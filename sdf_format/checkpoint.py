@@ -187,6 +187,7 @@ def from_hub(repository: str, gigabytes: float, download: bool) -> Path | None:
     except ImportError:
         return None
     wanted = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+    unwanted = ["*.fp16*", "*.non_ema*", "vae_*/*", "*safety_checker*", "*flax*", "*onnx*"]     # the same weights once more
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
     except (OSError, ValueError):
@@ -194,6 +195,6 @@ def from_hub(repository: str, gigabytes: float, download: bool) -> Path | None:
             return None
     print(f"downloading {repository}: about {gigabytes:g} GB", file=sys.stderr)
     try:
-        return Path(snapshot_download(repository, allow_patterns=wanted))
+        return Path(snapshot_download(repository, allow_patterns=wanted, ignore_patterns=unwanted))
     except (OSError, ValueError) as error:
         raise MissingModel(f"§4.4 {repository} could not be downloaded: {str(error).splitlines()[0]}") from error

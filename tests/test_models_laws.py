@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import diffusers
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pipelines import CHANNELS
 from test_spec import table
 
-from sdf_format import diffusion, kinds, model, schedule, tune
+from sdf_format import checkpoint, diffusion, kinds, model, schedule, tune
 from sdf_format.checkpoint import Settings
 from sdf_format.models import laws, tiles
 from sdf_format.models.stable import Stable
@@ -178,23 +179,47 @@ def test_flow_is_diffusers_dpm_solver(monkeypatch):
     assert torch.allclose(ours, z, atol=1e-3)
 
 
-# Values of the repositories' own configuration files, as published: vae/config.json, scheduler/scheduler_config.json and the network's
-# sample_size. Not read off our table.
+# The lines of published configuration files that settings are made of, copied from there, not from our table: model_index.json, the
+# network's, the autoencoder's (SD 1.5 and 2.1 leave the scaling to diffusers' default) and the scheduler's.
+FOUR = dict(block_out_channels=[128, 256, 512, 512])
+SD_SCHEDULER = dict(beta_end=0.012, beta_schedule="scaled_linear", beta_start=0.00085, num_train_timesteps=1000, trained_betas=None)
+SIXTEEN = dict(FOUR, latent_channels=16, scaling_factor=0.3611, shift_factor=0.1159, force_upcast=True)
 CONFIGURATIONS = {
-    "sd15": dict(scaling=0.18215, shift=0, prediction="epsilon", betas=BETAS, channels=4, native=512),
-    "sd21": dict(scaling=0.18215, shift=0, prediction="v_prediction", betas=BETAS, channels=4, native=768),
-    "sdxl": dict(scaling=0.13025, shift=0, prediction="epsilon", betas=BETAS, channels=4, native=1024),
-    "flux1-dev": dict(scaling=0.3611, shift=0.1159, prediction="flow", betas=None, channels=16, native=1024),
-    "sd35-medium": dict(scaling=1.5305, shift=0.0609, prediction="flow", betas=None, channels=16, native=1024),
-    "z-image-turbo": dict(scaling=0.3611, shift=0.1159, prediction="flow", betas=None, channels=16, native=1024),
+    "sd15": ("StableDiffusionPipeline", dict(block_out_channels=[320, 640, 1280, 1280], sample_size=64), dict(FOUR, latent_channels=4),
+             SD_SCHEDULER),
+    "sd21": ("StableDiffusionPipeline", dict(block_out_channels=[320, 640, 1280, 1280], sample_size=96), dict(FOUR, latent_channels=4),
+             dict(SD_SCHEDULER, prediction_type="v_prediction")),
+    "sdxl": ("StableDiffusionXLPipeline", dict(block_out_channels=[320, 640, 1280], sample_size=128),
+             dict(FOUR, latent_channels=4, scaling_factor=0.13025, force_upcast=True), dict(SD_SCHEDULER, prediction_type="epsilon")),
+    "flux1-dev": ("FluxPipeline", dict(in_channels=64, patch_size=1, guidance_embeds=True), SIXTEEN, {}),
+    "sd35-medium": ("StableDiffusion3Pipeline", dict(in_channels=16, patch_size=2, sample_size=128),
+                    dict(FOUR, latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609), {}),
+    "z-image-turbo": ("ZImagePipeline", dict(in_channels=16), SIXTEEN, {}),
 }
 
 
 @clause("4.4")
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_registered_models_have_the_published_values(name):
-    settings = PUBLISHED[name].published.settings
-    assert {k: getattr(settings, k) for k in CONFIGURATIONS[name]} == CONFIGURATIONS[name]
+def test_a_folder_with_the_published_configuration_is_the_registered_model(name, tmp_path):
+    pipeline, network, vae, schedules = CONFIGURATIONS[name]
+    for part, content in ((checkpoint.NETWORKS[pipeline] + "/config", network), ("vae/config", vae),
+                          ("scheduler/scheduler_config", schedules), ("model_index", {"_class_name": pipeline})):
+        file = tmp_path / f"{part}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content))
+    assert checkpoint.differences(checkpoint.settings_of(tmp_path), PUBLISHED[name].published.settings) == []
+
+
+def test_the_benchmark_runs(monkeypatch, capsys):
+    """With a tiny network in the place of SD 1.5's."""
+    from sdf_format.bench import models
+
+    monkeypatch.setitem(models.NETWORKS, "sd15", dict(
+        sample_size=64, cross_attention_dim=8, attention_head_dim=4, block_out_channels=(8, 8, 8, 8), norm_num_groups=4,
+        **{k: v for k, v in models.SD_BLOCKS.items()}))
+    models.main(["--names", "sd15", "--size", "128x128", "--runs", "1", "--device", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("sd15 | 0.000") and sum("published, A40" in line for line in lines) == 3
 
 
 @clause("4.4")

@@ -1,6 +1,7 @@
 """Benchmarks: `sdf bench NAME`. Each is a module with a `main(arguments)` that prints its table."""
 
 BENCHES = {
+    "models": "published models with random weights of their true shapes: seconds and memory",
     "rcc": "reverse channel coders on the same vectors: bits, KL delivered, milliseconds",
     "coders": "reverse channel coders in the whole codec: bytes at equal PSNR and MS-SSIM",
     "speed": "seconds, memory and overhead of this installation",

@@ -32,7 +32,7 @@ def embed(checkpoint: Checkpoint, pipeline: str, network: torch.nn.Module, promp
     if not any((folder / name).is_dir() for name in TEXT):
         if prompt:
             raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
-        return _nothing(name, network, refiner, device, dtype)
+        return nothing(name, network, refiner, device)
     left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae"))
     if name == "StableDiffusionPipeline":
         left_out |= dict(safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False)
@@ -62,20 +62,20 @@ def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condit
     return dict(cap_feats=text)
 
 
-def _nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, dtype: torch.dtype) -> Condition:
-    """Zeros of the shapes that the network's configuration asks for."""
-    config = network.config
+def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, tokens: int = TOKENS) -> Condition:
+    """Zeros of the shapes that the network's configuration asks for.  tokens: of text, where that number is free"""
+    config, dtype = network.config, network.dtype
 
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(shape, device=device, dtype=dtype)
 
     if pipeline == "ZImagePipeline":
-        return dict(cap_feats=[zeros(TOKENS, config.cap_feat_dim)])
+        return dict(cap_feats=[zeros(tokens, config.cap_feat_dim)])
     if pipeline == "FluxPipeline":
-        return dict(encoder_hidden_states=zeros(1, TOKENS, config.joint_attention_dim), txt_ids=zeros(TOKENS, 3),
+        return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim), txt_ids=zeros(tokens, 3),
                     pooled_projections=zeros(1, config.pooled_projection_dim))
     if pipeline == "StableDiffusion3Pipeline":
-        return dict(encoder_hidden_states=zeros(1, TOKENS, config.joint_attention_dim),
+        return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim),
                     pooled_projections=zeros(1, config.pooled_projection_dim))
     text = dict(encoder_hidden_states=zeros(1, CLIP_TOKENS, config.cross_attention_dim))
     if config.addition_embed_type != "text_time":

@@ -1,0 +1,122 @@
+"""Published models at their true shapes with random weights: `sdf bench models [--names sd15,sdxl,flux1-dev] [--size 768x512]`.
+
+Time and memory do not depend on the weights' values, so nothing is downloaded. Text encoders are left out: they run once a prompt.
+Rows marked "published" are DiffC's own figures on an A40.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import diffusers
+import numpy as np
+import torch
+
+from sdf_format.codec import pick_device
+from sdf_format.model import MODELS
+from sdf_format.model import by_name as number_of
+from sdf_format.models import autoencoder, prompts, stable
+
+SD_BLOCKS = dict(down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
+XL_TIME = dict(addition_embed_type="text_time", addition_time_embed_dim=256, use_linear_projection=True)
+# The networks' published configurations.
+NETWORKS: dict[str, dict] = {
+    "sd15": dict(sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280), **SD_BLOCKS),
+    "sd21": dict(sample_size=96, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), block_out_channels=(320, 640, 1280, 1280),
+                 use_linear_projection=True, **SD_BLOCKS),
+    "sdxl": dict(sample_size=128, cross_attention_dim=2048, attention_head_dim=(5, 10, 20), block_out_channels=(320, 640, 1280),
+                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), transformer_layers_per_block=(1, 2, 10),
+                 up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), projection_class_embeddings_input_dim=2816,
+                 **XL_TIME),
+    "flux1-dev": dict(in_channels=64, num_layers=19, num_single_layers=38, attention_head_dim=128, num_attention_heads=24,
+                      joint_attention_dim=4096, pooled_projection_dim=768, guidance_embeds=True, axes_dims_rope=(16, 56, 56)),
+    "sd35-medium": dict(sample_size=128, in_channels=16, out_channels=16, num_layers=24, attention_head_dim=64, num_attention_heads=24,
+                        joint_attention_dim=4096, caption_projection_dim=1536, pooled_projection_dim=2048, pos_embed_max_size=384,
+                        qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
+    "z-image-turbo": {},                    # the defaults of its class
+}
+TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32}       # of text, as the pipelines pad it; Z-Image does not
+PUBLISHED = (("SD 1.5, DiffC", "0.6 to 9.4", "2.9 to 8.5"), ("SDXL, DiffC", "3 to 46", "15 to 37"), ("Flux, DiffC", "21 to 321", "98 to 215"))
+
+
+def made(name: str, device: torch.device) -> stable.Stable:
+    """The model with random weights: its network without its refiner, whose steps are as expensive, and its autoencoder."""
+    published = MODELS[number_of(name)].published
+    if published is None or name not in NETWORKS:
+        raise ValueError(f"model {name!r}: wanted one of {', '.join(NETWORKS)}")
+    settings = published.settings
+    kind, _ = stable.ADAPTERS[settings.pipeline]
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(stable.precision(device))
+        with device:
+            net = getattr(diffusers, kind)(**NETWORKS[name]).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(before)
+    with device:
+        images = diffusers.AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=settings.channels, sample_size=settings.native,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, scaling_factor=settings.scaling,
+            shift_factor=settings.shift).eval().requires_grad_(False)
+    model = stable.Stable(None, settings, stable.prepared(net, device), None, autoencoder.Images(images), device)
+    model._told["", False] = prompts.nothing(settings.pipeline, net, False, device, TOKENS.get(name, prompts.CLIP_TOKENS))
+    return model
+
+
+def seconds(work: Callable[[], object], device: torch.device, runs: int) -> float:
+    """Median over `runs` after one that is not counted."""
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def measure(name: str, width: int, height: int, device: torch.device, runs: int) -> dict[str, float]:
+    """Seconds of one prediction, of the autoencoder's two ways; parameters [billion]; peak memory [GB], 0 where unknown."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    model = made(name, device)
+    spec = MODELS[number_of(name)]
+    pixels = np.random.default_rng(0).integers(0, 256, (spec.padded(height), spec.padded(width), 3), np.uint8)
+    latent = model.encode(pixels)
+    y = latent.to(device)
+    return {
+        "predict": seconds(lambda: model.predict(y, 1.0), device, runs),
+        "encode": seconds(lambda: model.encode(pixels), device, runs),
+        "decode": seconds(lambda: model.decode(latent), device, runs),
+        "parameters": sum(p.numel() for p in model.net.parameters()) / 1e9,
+        "memory": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="sdf bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", default="sd15,sdxl,flux1-dev", help="of " + ", ".join(NETWORKS))
+    parser.add_argument("--size", default="768x512", help="of the picture, in pixels")
+    parser.add_argument("--steps", type=int, default=20, help="of the walk")
+    parser.add_argument("--denoise", type=int, default=8, help="steps of the denoiser")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
+    args = parser.parse_args(arguments)
+    device = torch.device(pick_device(args.device))
+    width, height = map(int, args.size.split("x"))
+    print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device}, {stable.precision(device)}, {args.size}")
+    print("model | billion parameters | s a prediction | s encode | s decode | GB; without the coder's own time")
+    for name in args.names.split(","):
+        found = measure(name, width, height, device, args.runs)
+        encode = found["encode"] + args.steps * found["predict"]
+        decode = found["decode"] + (args.steps + args.denoise) * found["predict"]
+        print(f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {encode:.2f} | {decode:.2f} | {found['memory']:.1f}", flush=True)
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    for name, encode, decode in PUBLISHED:
+        print(f"{name}, published, A40 | | | {encode} | {decode} |")
