@@ -178,7 +178,10 @@ def located(names: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     return None, looked or ["SDF_MODEL_DIR (not set)"]
 
 
-def from_hub(repository: str, gigabytes: float, download: bool) -> Path | None:
+PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+
+
+def from_hub(repository: str, gigabytes: float, download: bool, wanted: list[str] = PIPELINE_FILES) -> Path | None:
     """The hub cache's folder of a repository; fetched, announced on stderr, if `download` allows it. None if it is not to be had."""
     import sys
 
@@ -186,7 +189,6 @@ def from_hub(repository: str, gigabytes: float, download: bool) -> Path | None:
         from huggingface_hub import snapshot_download
     except ImportError:
         return None
-    wanted = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
     unwanted = ["*.fp16*", "*.non_ema*", "vae_*/*", "*safety_checker*", "*flax*", "*onnx*"]     # the same weights once more
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))

@@ -36,6 +36,12 @@ def _encode(args: argparse.Namespace) -> int:
     with Image.open(args.image) as image:
         info = image.info
         rate = {k: v for k in ("quality", "bpp", "target_bytes") if (v := getattr(args, k)) is not None}
+        if args.caption:
+            from sdf_format.codec import pick_device
+            from sdf_format.models.captions import caption
+
+            args.prompt = caption(image, pick_device(args.device))
+            print(f"caption: {args.prompt}")
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
                    steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=args.guidance,
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
@@ -129,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--coder", default=None, help="reverse channel coder: trellis (default) or pfr")
     encode.add_argument("--denoiser", choices=("mean", "flow", "ancestral"), help="what decoders do by default: highest fidelity, or most realistic")
     encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
+    encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")
     encode.add_argument("--guidance", type=float, help="how closely the model follows the prompt, 0 to 31.875; 1 as it stands")
     encode.add_argument("--strip", action="store_true", help="leave EXIF, XMP and colour profile out")
     encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")

@@ -71,6 +71,31 @@ def test_a_model_without_words_says_so(tmp_path):
         saved(picture(40, 24), model=str(save("epsilon", tmp_path / "mute")), target_bytes=200, prompt="a fox", device="cpu")
 
 
+def test_a_caption_on_request(tmp_path, monkeypatch):
+    """A tiny random BLIP: words of its vocabulary, the same every time; without its weights an error that says how to get them."""
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+
+    from sdf_format.models import captions
+
+    monkeypatch.setenv("SDF_MODEL_DIR", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(captions, "REPOSITORY", "nobody/blip-tiny")
+    with pytest.raises(MissingModel, match="about 1 GB.*SDF_DOWNLOAD"):
+        captions.caption(picture(40, 24))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "fox", "hill", "sky"]
+    text = dict(vocab_size=len(words), hidden_size=16, encoder_hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                num_attention_heads=2, bos_token_id=2, sep_token_id=3, pad_token_id=0)
+    vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16)
+    torch.manual_seed(0)
+    folder = tmp_path / "blip-tiny"
+    BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(words))
+    BertTokenizer(str(vocabulary)).save_pretrained(folder)
+    first = captions.caption(picture(40, 24))
+    assert first == captions.caption(picture(40, 24)) and isinstance(first, str)
+
+
 @clause("7.2")
 def test_ancestral_sampling_of_a_gaussian_source():
     """A sample of the posterior has the source's spread, with an error twice the least."""

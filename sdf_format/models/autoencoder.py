@@ -32,7 +32,7 @@ def load_component(name: str, folder: Path, device: str, dtype: torch.dtype, var
     chosen = variant if variant and any(f".{variant}" in f.name for f in tensor_files(folder, variant)) else None
     try:
         net = getattr(diffusers, name).from_pretrained(folder, variant=chosen, torch_dtype=dtype, use_safetensors=True,
-                                                       local_files_only=True, low_cpu_mem_usage=False)
+                                                       local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise MissingModel(f"§4.4 {folder} does not load as {name}: {str(error).splitlines()[0]}") from error
     return net.eval().requires_grad_(False).to(device)

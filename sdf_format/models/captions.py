@@ -1,0 +1,51 @@
+"""A caption for a picture, for those who ask for one: BLIP through transformers. Nothing else in the package calls this."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sdf_format import checkpoint
+from sdf_format.errors import MissingModel
+
+REPOSITORY = "Salesforce/blip-image-captioning-base"
+GIGABYTES = 1.0
+MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)       # of its training pictures
+WORDS = 40      # tokens at most
+
+
+def folder() -> Path:
+    """Where BLIP lies: below SDF_MODEL_DIR, in the hub's cache, or downloaded if SDF_DOWNLOAD allows it."""
+    bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
+    own = REPOSITORY.rpartition("/")[2]
+    found = next((b / own for b in bases if (b / own / "config.json").is_file()), None)
+    found = found or checkpoint.from_hub(REPOSITORY, GIGABYTES, os.environ.get("SDF_DOWNLOAD", "") not in ("", "0"),
+                                         ["*.json", "*.safetensors", "*.txt"])
+    if found is None or not checkpoint.tensor_files(found, None):
+        raise MissingModel(f"the captioner {REPOSITORY} (about {GIGABYTES:g} GB) is not in a folder {own} of SDF_MODEL_DIR nor in the hub's cache; "
+                           "set SDF_DOWNLOAD=1 to have it fetched, or give a prompt of your own")
+    return found
+
+
+def caption(image: Image.Image, device: str = "cpu") -> str:
+    """One English sentence about the picture, the same every time on one machine."""
+    try:
+        from transformers import AutoTokenizer, BlipForConditionalGeneration
+    except ImportError as error:
+        raise MissingModel("a captioner needs the package transformers: pip install sdf-format[stable]") from error
+    where = folder()
+    try:
+        net = BlipForConditionalGeneration.from_pretrained(where, use_safetensors=True, local_files_only=True).eval().to(device)
+        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MissingModel(f"{where} does not load as a captioner: {str(error).splitlines()[0]}") from error
+    side = net.config.vision_config.image_size
+    pixels = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
+    planes = torch.from_numpy((pixels - np.float32(MEAN)) / np.float32(SPREAD)).permute(2, 0, 1)[None].to(device)
+    with torch.inference_mode():
+        tokens = net.generate(pixel_values=planes, max_new_tokens=WORDS, do_sample=False)
+    return tokenizer.decode(tokens[0], skip_special_tokens=True).strip()
