@@ -104,6 +104,26 @@ def test_the_hash_is_over_files_and_settings(folders, tmp_path):
     assert model.find(one).sha256 != model.find(two).sha256         # what the weights mean does
 
 
+@clause("3.3", "4.4")
+def test_of_several_precisions_the_one_that_the_file_names_is_loaded(tmp_path, monkeypatch):
+    import diffusers
+    import torch
+
+    folder = save("v_prediction", tmp_path / "both")
+    for part, kind in (("unet", diffusers.UNet2DConditionModel), ("vae", diffusers.AutoencoderKL)):
+        kind.from_pretrained(folder / part).to(torch.float16).save_pretrained(folder / part, variant="fp16")
+    plain, half = checkpoint.variants(folder, None)
+    assert model.find(folder).checkpoint == plain and plain.sha256() != half.sha256()
+    monkeypatch.setattr(checkpoint, "variants", lambda *_: [half])
+    data = saved(picture(40, 24), model=str(folder), target_bytes=160, device="cpu")
+    monkeypatch.setattr(checkpoint, "variants", lambda *_: [plain, half])
+    header = container.scan(io.BytesIO(data)).header
+    assert model.find_for(header).checkpoint == half and opened(data).load()
+    monkeypatch.setattr(checkpoint, "variants", lambda *_: [plain])
+    with pytest.raises(MissingModel, match="unregistered weights"):
+        model.find_for(header)
+
+
 @clause("4.4")
 def test_pickles_are_refused(tmp_path):
     folder = save("epsilon", tmp_path / "pickled")
