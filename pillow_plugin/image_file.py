@@ -50,7 +50,7 @@ class SdfDecoder(ImageFile.PyDecoder):
         settings = options.current
         pixels, alpha = codec.decode(
             stream, container.scan(stream),
-            device=settings.device, denoiser=denoiser_ids(settings.denoiser),
+            device=settings.device, denoiser=denoiser_ids(settings.denoiser), realism=settings.realism,
             truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
             most_pixels=2**32,                      # Pillow's own limit was applied by open
             **({"progress": settings.progress} if settings.progress else {}),

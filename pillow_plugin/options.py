@@ -12,11 +12,13 @@ class Options:
 
     device    torch device, e.g. "cuda:1" or "cpu"; None: SDF_DEVICE, or the fastest there is
     denoiser  "mean" (highest fidelity), "flow" (most realistic), "ancestral", or the latter two with steps, ("flow", 1..31); None: what the file says
+    realism   0 (as "mean") to 1 (as "flow"), anything between; None: what the file or `denoiser` says
     progress  called with (done, total) between model calls; an exception from it ends the decoding
     """
 
     device: str | None = None
     denoiser: str | tuple[str, int] | None = None
+    realism: float | None = None
     progress: Callable[[int, int], None] | None = None
 
 

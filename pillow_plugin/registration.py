@@ -16,10 +16,11 @@ from sdf_format.magic import EXTENSION, MEDIA_TYPE
 def register_sdf_opener(
     device: str | None = None,
     denoiser: str | tuple[str, int] | None = None,
+    realism: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Register the format; again with other options to change them.  Options: see `Options`."""
-    settings.change(Options(device, denoiser, progress))
+    settings.change(Options(device, denoiser, realism, progress))
     Image.register_open(FORMAT, SdfImageFile, accept)
     Image.register_save(FORMAT, save)
     Image.register_extension(FORMAT, EXTENSION)

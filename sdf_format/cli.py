@@ -56,7 +56,7 @@ def _decode(args: argparse.Namespace) -> int:
 
     import pillow_plugin
 
-    pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, progress=_progress("decoding"))
+    pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=_progress("decoding"))
     ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
     with Image.open(args.sdf, formats=["SDF"]) as image:
         keep = {k: image.info[k] for k in ("exif", "icc_profile") if k in image.info}
@@ -145,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
     decode.add_argument("sdf", help="file to read")
     decode.add_argument("image", help="file to write; its ending says the format")
     decode.add_argument("--denoiser", choices=("mean", "flow", "ancestral"), help="instead of the file's own choice")
+    decode.add_argument("--realism", type=float, help="0, highest fidelity, to 1, most realistic, instead of the file's own choice")
     decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")
     decode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     decode.set_defaults(run=_decode)

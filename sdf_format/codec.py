@@ -152,7 +152,7 @@ def encode(
         raise BadInput(f"{budget} bytes are too few for this picture: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
     loaded, _ = _told(model.load(found, pick_device(device)), conditioning)
-    latent = loaded.encode(_pad(pixels, spec))
+    latent = loaded.encode(padded(pixels, spec))
     fields, payload_bytes = _plan(latent, loaded, smallest, budget, room, quality, steps, coder, coder_bits, table)
     payload, account = diffc.encode(latent, fields, payload_bytes, loaded, progress)
     return Encoded(container.build(header(fields), payload, others), account, kinds.CODER_FIRST + fields.coder[1])
@@ -168,7 +168,7 @@ def _told(loaded: model.Model, conditioning: kinds.Conditioning) -> tuple[model.
     return walker, finisher
 
 
-def _pad(pixels: np.ndarray, spec: model.ModelSpec) -> np.ndarray:
+def padded(pixels: np.ndarray, spec: model.ModelSpec) -> np.ndarray:
     """(H, W) or (H, W, 3) to (H', W', 3), the borders repeated up to sides that the model takes.  §4.1"""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -199,7 +199,7 @@ def _plan(
 
     def suited(bits: int) -> int:
         """The coder's parameter for a payload of so many bits."""
-        return coder_bits or (_states(bits) if number == kinds.TRELLIS else PFR_CHUNK)
+        return coder_bits or (states_for(bits) if number == kinds.TRELLIS else PFR_CHUNK)
 
     def capacity(parameter: int) -> tune.Capacity:
         return lambda bits, dimensions: diffc.CODERS[number].capacity(bits, parameter, dimensions)
@@ -243,7 +243,7 @@ def _plan(
     return fields, max(1, payload)
 
 
-def _states(bits: int) -> int:
+def states_for(bits: int) -> int:
     """L for a payload of so many bits."""
     return next((states for most, states in STATES if bits <= most), FEWEST_STATES)
 
@@ -254,6 +254,7 @@ def decode(
     *,
     device: str | None = None,
     denoiser: tuple[int, int] | None = None,
+    realism: float | None = None,
     truncated: bool = False,
     most_pixels: int = MOST_PIXELS,
     progress: Progress = _nothing,
@@ -262,11 +263,14 @@ def decode(
 
     file         what `container.scan` found, if that was done already
     denoiser     (id, steps) of table 5.3 instead of the file's own
+    realism      0 (posterior mean, highest fidelity) to 1 (probability flow, most realistic) instead of either
     truncated    decode what is there of a file that ends early
     most_pixels  refuse larger pictures before any model runs
 
     Raises BadFile, Truncated, Unsupported, MissingModel; BadInput for a device that is not there.
     """
+    if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
+        raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or container.scan(stream)
     header = file.header
     if header.width * header.height > most_pixels:
@@ -284,7 +288,10 @@ def decode(
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)
     loaded, finisher = _told(model.load(found, pick_device(device)), fields.conditioning)
-    latent = diffc.decode(payload, data.length, shape, fields, denoiser or fields.denoiser or spec.denoiser, loaded, progress, finisher)
+    wanted = denoiser or fields.denoiser or spec.denoiser
+    if realism is not None and wanted[0] != kinds.FLOW:
+        wanted = (kinds.FLOW, kinds.FLOW_STEPS)
+    latent = diffc.decode(payload, data.length, shape, fields, wanted, loaded, progress, finisher, 1.0 if realism is None else realism)
     pixels = loaded.decode(latent)[: header.height, : header.width]
     if header.mode.startswith("L"):
         pixels = pixels.mean(axis=2).round().astype(np.uint8)

@@ -69,6 +69,24 @@ def ancestral(y: Tensor, sigma: float, steps: int, predict: Predict, draw: Calla
     raise ValueError("steps must be at least 1")
 
 
+def dial(y: Tensor, sigma: float, steps: int, realism: float, predict: Predict) -> Tensor:
+    """Between the posterior mean (realism 0, one model call) and the flow's end (realism 1): the straight line (§7.2).
+
+    Among all estimators at a given distance from the distribution of clean latents, those of least squared error lie on
+    the line from the posterior mean to the best sampler (Freirich, Michaeli and Meir 2021, theorem 3).
+    """
+    first: list[Tensor] = []
+
+    def noted(z: Tensor, level: float) -> Tensor:
+        clean = predict(z, level)
+        if not first:
+            first.append(clean)
+        return clean
+
+    end = flow(y, sigma, steps if realism else 1, noted)
+    return end if realism in (0, 1) else first[0] + realism * (end - first[0])
+
+
 def kl_bits(clean: Tensor, target: Tensor, gain: float) -> float:
     """Cost of one step [bit]: half the squared norm of gain * (target - clean), §7.1."""
     return float((target - clean).double().square().sum()) * gain * gain / (2 * math.log(2))

@@ -16,7 +16,7 @@ from torch import Tensor
 from sdf_format.model import Model
 from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_RANGES, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
 
-LOWEST, SPACING = -5.5, 2.5    # nat: log-SNR where measuring starts, and between measurements
+LOWEST, SPACING = -7.0, 2.5    # nat: log-SNR where measuring starts, and between measurements
 GRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
 HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
 SAMPLE = 64                     # latent positions a side of the windows measured in a large picture
@@ -25,7 +25,7 @@ WINDOWS = 4
 
 @dataclass(frozen=True)
 class Curve:
-    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; at none: its energy."""
+    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; well below them: its energy."""
 
     dimensions: int             # of the latent
     energy: float
@@ -34,7 +34,7 @@ class Curve:
 
     def error(self, level: float) -> float:
         """At any level, linear in the logarithm between measurements."""
-        return math.exp(np.interp(level, self.levels, np.log(self.errors)))
+        return math.exp(np.interp(level, [self.levels[0] - SPACING, *self.levels], np.log([self.energy, *self.errors])))
 
 
 def windows(latent: Tensor) -> Tensor:

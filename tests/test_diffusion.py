@@ -118,3 +118,23 @@ def test_progress_counts_every_model_call():
     diffc.decode(payload, 100, SHAPE, fields, (kinds.FLOW, 3), model, lambda done, total: seen.append((done, total)))
     assert len(calls) == 3 + 3                  # no call before the first step, none more than the file needs
     assert seen[-1][0] == seen[-1][1] and [d for d, _ in seen] == sorted(d for d, _ in seen)
+
+
+@pytest.mark.clause("7.2")
+def test_the_dial_runs_from_the_posterior_mean_to_the_flow():
+    model = Gaussian(MODELS["isotropic"])
+    clean, sigma = model.sample(8), 1.0
+    y = clean + sigma * torch.randn(SHAPE, generator=torch.Generator().manual_seed(9))
+    calls = []
+
+    def counted(z, level):
+        calls.append(level)
+        return model.predict(z, level)
+
+    ends = [diffusion.dial(y, sigma, 4, r, counted) for r in (0.0, 0.5, 1.0)]
+    assert len(calls) == 1 + 4 + 4
+    assert torch.equal(ends[0], model.predict(y, sigma)) and torch.equal(ends[2], diffusion.flow(y, sigma, 4, model.predict))
+    assert torch.allclose(ends[1], (ends[0] + ends[2]) / 2, atol=1e-5)
+    errors = [float((e - clean).square().mean()) for e in ends]
+    spreads = [abs(float(e.std()) - 1) for e in ends]
+    assert errors == sorted(errors) and spreads == sorted(spreads, reverse=True)

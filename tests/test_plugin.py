@@ -322,3 +322,23 @@ def test_headers_that_cannot_be_decoded(data, changes, error):
 def test_absurd_sizes_meet_pillows_bomb_check(data):
     with pytest.raises(Image.DecompressionBombError):
         opened(remade(data, width=65535, height=65535))
+
+
+@pytest.mark.clause("7.2")
+def test_realism_is_a_dial_of_the_decoder():
+    data = saved(picture(), bpp=0.5)
+    try:
+        shown = []
+        for realism in (0, 0.5, 1):
+            pillow_plugin.register_sdf_opener(realism=realism)
+            shown.append(np.asarray(opened(data), float))
+        pillow_plugin.register_sdf_opener(denoiser="mean")
+        assert (shown[0] == np.asarray(opened(data))).all()
+        pillow_plugin.register_sdf_opener(denoiser="flow")
+        assert (shown[2] == np.asarray(opened(data))).all()
+        assert np.abs(shown[1] - (shown[0] + shown[2]) / 2).mean() < 1          # but for rounding and clipping
+        pillow_plugin.register_sdf_opener(realism=1.5)
+        with pytest.raises(OSError, match="realism 1.5"):
+            opened(data).load()
+    finally:
+        pillow_plugin.register_sdf_opener()

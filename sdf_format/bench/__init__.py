@@ -6,5 +6,5 @@ BENCHES = {
     "coders": "reverse channel coders in the whole codec: bytes at equal PSNR and MS-SSIM",
     "speed": "seconds, memory and overhead of this installation",
     "tables": "ways to tell a decoder the bits of every step, at equal bytes",
-    "table": "SDF and other formats at equal bytes",
+    "rd": "rate and distortion: SDF and other formats over folders of images; table, JSON, CSV, plots, a page with a slider",
 }

@@ -12,19 +12,26 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Rival:
-    """A row: Pillow's format name, its qualities from worst to best, its other options, and the plugin it needs."""
+    """A row: Pillow's format name, its qualities from worst to best, its other options, the plugin it needs.
+
+    curve  settings that rate-distortion curves are made of; slowest: options that take their time over them
+    """
 
     format: str
     qualities: range
     options: dict[str, Any] = field(default_factory=dict)
     plugin: str | None = None
+    curve: tuple[int, ...] = ()
+    slowest: dict[str, Any] = field(default_factory=dict)
 
 
 RIVALS = {
-    "JPEG": Rival("JPEG", range(1, 96), dict(optimize=True, progressive=True, subsampling="4:2:0")),
-    "WebP": Rival("WEBP", range(101), dict(method=6)),
-    "AVIF": Rival("AVIF", range(100), dict(speed=2, subsampling="4:2:0")),
-    "JPEG XL": Rival("JXL", range(100), dict(effort=7), plugin="pillow_jxl"),
+    "JPEG": Rival("JPEG", range(1, 96), dict(optimize=True, progressive=True, subsampling="4:2:0"), curve=(1, 5, 10, 20, 35, 55, 80)),
+    # Quality is in 1/100 of a bit per pixel; the wavelets are the irreversible ones.
+    "JPEG 2000": Rival("JPEG2000", range(1, 400), dict(irreversible=True, quality_mode="rates"), curve=(2, 5, 10, 20, 40, 80)),
+    "WebP": Rival("WEBP", range(101), dict(method=6), curve=(0, 10, 25, 45, 65, 80)),
+    "AVIF": Rival("AVIF", range(100), dict(speed=2, subsampling="4:2:0"), curve=(0, 8, 18, 30, 45, 65), slowest=dict(speed=0)),
+    "JPEG XL": Rival("JXL", range(100), dict(effort=7), plugin="pillow_jxl", curve=(0, 15, 35, 55, 75), slowest=dict(effort=9)),
 }
 
 
@@ -52,11 +59,18 @@ def available() -> list[str]:
     return found
 
 
-def encode(name: str, image: Image.Image, quality: int) -> bytes:
-    """One file."""
+def encode(name: str, image: Image.Image, quality: int, slowest: bool = False) -> bytes:
+    """One file. JPEG's scans are optimised as mozjpeg does where the package mozjpeg-lossless-optimization is there."""
     rival = RIVALS[name]
+    setting = dict(quality_layers=[2400 / quality]) if rival.format == "JPEG2000" else dict(quality=quality)
     buffer = io.BytesIO()
-    image.save(buffer, rival.format, quality=quality, **rival.options)
+    image.save(buffer, rival.format, **setting, **rival.options | (rival.slowest if slowest else {}))
+    if rival.format == "JPEG":
+        try:
+            from mozjpeg_lossless_optimization import optimize
+        except ImportError:
+            return buffer.getvalue()
+        return optimize(buffer.getvalue())
     return buffer.getvalue()
 
 

@@ -67,11 +67,12 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-           progress: Progress, finisher: Model | None = None) -> Tensor:
+           progress: Progress, finisher: Model | None = None, realism: float = 1.0) -> Tensor:
     """The latent of a payload, or of what is there of it.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
     denoiser  (id, steps), table 5.3; finisher: the model that it asks, if not the walk's
+    realism   how far from the posterior mean towards the flow's end, 0..1, if it is flow
     """
     plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
     dimensions = math.prod(shape)
@@ -85,7 +86,8 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
         raise BadFile("§6.2 the bits after the last step are not zero")
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
     coder_bits = CODER_FIRST + fields.coder[1]
-    calls = whole + denoiser[1]
+    denoising = 1 if denoiser[0] == FLOW and not realism else denoiser[1]
+    calls = whole + denoising
 
     def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
         progress(step, calls)
@@ -106,6 +108,6 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     if denoiser[0] == ANCESTRAL:
         latent = diffusion.ancestral(y, sigma, denoiser[1], counted, draw)
     else:
-        latent = diffusion.flow(y, sigma, denoiser[1] if denoiser[0] == FLOW else 1, counted)
+        latent = diffusion.dial(y, sigma, denoising, realism if denoiser[0] == FLOW else 0.0, counted)
     progress(calls, calls)
     return latent.cpu()

@@ -1,0 +1,274 @@
+"""Rate and distortion over folders of images: `sdf bench rd DIR... [--json FILE] [--csv FILE] [--html FILE]`.
+
+Every codec at every setting on every image: bytes, metrics, seconds. Ours is encoded once a rate and decoded at both ends of the dial,
+fidelity (posterior mean) and realism (probability flow). Results lie in a work folder, a row a file, so a run that was stopped goes on where it
+was. The table compares at equal bytes: at every wanted rate the metric between an image's two nearest files, or of a codec's smallest
+file where that is larger than wanted; the share of images for which it was not is the column "met".
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from PIL import Image
+
+from sdf_format import __version__, codec, kinds, model
+from sdf_format.bench import metrics, rivals
+from sdf_format.errors import MissingModel
+
+RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
+DIAL = {"fidelity": (kinds.MEAN, 1), "realism": (kinds.FLOW, kinds.FLOW_STEPS)}
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+METRICS = ("psnr", "ms_ssim", "ssimulacra2", "latent", "lpips", "dists")
+LOWER_IS_BETTER = ("latent", "lpips", "dists", "frechet")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to make: of an image by a codec at a setting."""
+
+    image: Path
+    codec: str
+    setting: str
+    work: Path
+    latents: Path | None
+
+    def key(self, digest: str) -> str:
+        """Of its results in the work folder: everything that could change them."""
+        ours = [model.find(self.codec, download=False).sha256.hex()] if self.codec not in rivals.RIVALS else []
+        return hashlib.sha256(json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents)]).encode()).hexdigest()[:24]
+
+
+def images_of(folders: Sequence[Path]) -> list[Path]:
+    """Every image of the folders, and images named themselves."""
+    return [f for folder in folders for f in (sorted(folder.iterdir()) if folder.is_dir() else [folder]) if f.suffix.lower() in ENDINGS]
+
+
+@lru_cache(maxsize=1)
+def _distance(latents: Path) -> metrics.LatentDistance:
+    return metrics.LatentDistance(latents)
+
+
+@lru_cache(maxsize=1)
+def _original(path: Path, latents: Path | None) -> tuple[Image.Image, np.ndarray | None]:
+    """An image and its latent; jobs of one image follow each other."""
+    image = Image.open(path).convert("RGB")
+    return image, _distance(latents).latent(image) if latents else None
+
+
+def measured(job: Job, picture: Image.Image, features: Path) -> dict[str, float | None]:
+    """All metrics of one decoded picture. Features of its patches go to a file: their statistics need all images."""
+    original, a = _original(job.image, job.latents)
+    result: dict[str, float | None] = {"psnr": metrics.psnr(original, picture), "ms_ssim": metrics.ms_ssim(original, picture),
+                                       "ssimulacra2": metrics.ssimulacra2(original, picture), **metrics.learned(original, picture)}
+    if job.latents:
+        distance = _distance(job.latents)
+        b = distance.latent(picture)
+        result["latent"] = float(np.mean((a - b) ** 2))
+        np.savez_compressed(features, original=distance.patches(a).astype(np.float32), picture=distance.patches(b).astype(np.float32))
+    return result
+
+
+def run(job: Job) -> list[dict]:
+    """The rows of a job, from the work folder or made now."""
+    digest = hashlib.sha256(job.image.read_bytes()).hexdigest()
+    key = job.key(digest)
+    stored = job.work / f"{key}.json"
+    if stored.exists():
+        return json.loads(stored.read_text())
+    original, _ = _original(job.image, job.latents)
+    start = time.perf_counter()
+    if job.codec in rivals.RIVALS:
+        data = rivals.encode(job.codec, original, int(job.setting), slowest=True)
+    else:
+        data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec).data
+    encode_seconds = time.perf_counter() - start
+    rows = []
+    for end, denoiser in DIAL.items() if job.codec not in rivals.RIVALS else (("", None),):
+        start = time.perf_counter()
+        picture = Image.open(io.BytesIO(data)).convert("RGB") if denoiser is None else Image.fromarray(codec.decode_bytes(data, denoiser=denoiser)[0])
+        seconds = time.perf_counter() - start
+        name = f"{job.codec} {end}".strip()
+        shown = job.work / f"{key}{end}.png"
+        picture.save(shown)
+        rows.append({"codec": name, "setting": job.setting, "image": job.image.name, "bytes": len(data),
+                     "bpp": 8 * len(data) / (original.width * original.height), "encode_s": round(encode_seconds, 3), "decode_s": round(seconds, 3),
+                     **measured(job, picture, job.work / f"{key}{end}.npz"), "picture": shown.name})
+    stored.write_text(json.dumps(rows))
+    return rows
+
+
+def _single_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    rivals.available()          # registers Pillow's plugins in this process
+
+
+def models_here() -> list[str]:
+    """Names of the models whose weights are at hand."""
+    found = []
+    for spec in model.MODELS.values():
+        try:
+            model.find(spec.name, download=False)
+        except (MissingModel, ImportError):
+            continue
+        found.append(spec.name)
+    return found
+
+
+def jobs_of(images: list[Path], rates: list[str], work: Path, latents: Path | None) -> list[list[Job]]:
+    """Jobs by image, in groups that a process does one after the other; slow ones first, so that none is left alone at the end."""
+    ours = [(name, rate) for name in models_here() for rate in sorted(rates, key=float, reverse=True)]
+    others = [(name, str(quality)) for name in rivals.available() for quality in rivals.RIVALS[name].curve]
+    return [[Job(image, name, setting, work, latents) for name, setting in group] for group in (ours, others) for image in images]
+
+
+def run_all(jobs: list[Job]) -> list[dict]:
+    return [row for job in jobs for row in run(job)]
+
+
+def at_rates(rows: list[dict], rates: list[float]) -> list[dict]:
+    """One line a rate and codec: means over the images of every metric at equal bytes."""
+    curves: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        curves[row["codec"]][row["image"]].append(row)
+    result = []
+    for rate in rates:
+        for name, by_image in curves.items():
+            line: dict = {"rate": rate, "codec": name, "met": 0.0, "bpp": 0.0}
+            values = defaultdict(list)
+            for points in by_image.values():
+                points.sort(key=lambda p: p["bpp"])
+                x = np.log([p["bpp"] for p in points])
+                if points[-1]["bpp"] < 0.98 * rate:             # the codec has nothing to say at that rate
+                    continue
+                line["met"] += (points[0]["bpp"] <= 1.005 * rate) / len(by_image)
+                values["bpp"].append(max(rate, points[0]["bpp"]))
+                for metric in METRICS:
+                    if points[0].get(metric) is not None:
+                        values[metric].append(float(np.interp(np.log(rate), x, [p[metric] for p in points])))
+            if values:
+                result.append(line | {k: fmean(v) for k, v in values.items()})
+    return result
+
+
+def patch_statistics(rows: list[dict], work: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """(codec, setting) -> (mean bpp, Frechet distance of the patches of all its pictures from those of the originals)."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["codec"], row["setting"]].append(row)
+    result = {}
+    for key, members in groups.items():
+        files = [(work / m["picture"]).with_suffix(".npz") for m in members]
+        if all(f.exists() for f in files):
+            sets = [np.load(f) for f in files]
+            result[key] = (fmean(m["bpp"] for m in members),
+                           metrics.frechet(*(np.concatenate([s[k] for s in sets]).astype(float) for k in ("original", "picture"))))
+    return result
+
+
+def bd_rates(rows: list[dict], anchor: str, metric: str) -> dict[str, float]:
+    """BD-rate [%] of every codec over `anchor` in a metric, from the mean curves; negative: fewer bytes.  Package bjontegaard, akima."""
+    import warnings
+
+    from bjontegaard import bd_rate
+
+    means = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.get(metric) is not None:
+            means[row["codec"]][row["setting"]].append((row["bpp"], row[metric]))
+    curves = {name: sorted(tuple(map(fmean, zip(*cell))) for cell in cells.values()) for name, cells in means.items()}
+    result = {}
+    for name, curve in curves.items():
+        if name != anchor and anchor in curves:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    result[name] = float(bd_rate(*zip(*curves[anchor]), *zip(*curve), method="akima", require_matching_points=False))
+                except ValueError:          # curves that do not overlap
+                    continue
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="sdf bench rd", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of images, or images")
+    parser.add_argument("--json", type=Path, help="write all rows")
+    parser.add_argument("--csv", type=Path, help="write all rows")
+    parser.add_argument("--html", type=Path, help="write a page with plots and a slider")
+    parser.add_argument("--page-images", type=int, default=4, help="images that the page carries, default 4")
+    parser.add_argument("--rates", default=RATES, help=f"bits per pixel of our files and of the table, default {RATES}")
+    parser.add_argument("--work", type=Path, default=Path("sdf-bench-work"), help="folder for results so far, default ./sdf-bench-work")
+    parser.add_argument("--jobs", type=int, default=0, help="processes, default one a core; 1 runs in this one, with all threads")
+    parser.add_argument("--latents", type=Path, help="weights of a TAESD-like encoder: adds the distance in its latents, and of patches")
+    args = parser.parse_args(arguments)
+    images = images_of(args.folders)
+    if not images:
+        parser.error("there are no images in " + ", ".join(map(str, args.folders)))
+    args.work.mkdir(parents=True, exist_ok=True)
+    rates = args.rates.split(",")
+    todo = jobs_of(images, rates, args.work, args.latents)
+    rows: list[dict] = []
+
+    def done(found: list[dict], count: int) -> None:
+        rows.extend(found)
+        sys.stderr.write(f"\r{count}/{len(todo)} {found[-1]['image']} by {found[-1]['codec']}\033[K")
+
+    if args.jobs == 1:
+        for count, jobs in enumerate(todo, 1):
+            done(run_all(jobs), count)
+    else:
+        with ProcessPoolExecutor(args.jobs or None, multiprocessing.get_context("spawn"), _single_thread) as pool:
+            for count, future in enumerate(as_completed([pool.submit(run_all, jobs) for jobs in todo]), 1):
+                done(future.result(), count)
+    sys.stderr.write("\n")
+    rows.sort(key=lambda r: (r["codec"], r["image"], r["bpp"]))
+    report(rows, [float(r) for r in rates], args)
+
+
+def report(rows: list[dict], rates: list[float], args: argparse.Namespace) -> None:
+    """Print the tables; write what was asked for."""
+    lines = at_rates(rows, rates)
+    known = [m for m in METRICS if any(m in line for line in lines)]
+    print(" | ".join(["rate", "codec", "bpp", "met", *known]))
+    for line in lines:
+        print(" | ".join([f"{line['rate']:g}", line["codec"], f"{line['bpp']:.4f}", f"{line['met']:.0%}",
+                          *(f"{line[m]:.4f}" if m in line else "" for m in known)]))
+    statistics = patch_statistics(rows, args.work)
+    if statistics:
+        print("\ncodec | setting | bpp | Frechet distance of patches")
+        for (name, setting), (bpp, distance) in sorted(statistics.items(), key=lambda i: (i[0][0], i[1][0])):
+            print(f"{name} | {setting} | {bpp:.4f} | {distance:.4f}")
+    names = sorted({row["codec"] for row in rows})
+    for metric in known[:3]:
+        print(f"\nBD-rate in {metric}, % of bytes over the codec of the column | " + " | ".join(names))
+        table = {anchor: bd_rates(rows, anchor, metric) for anchor in names}
+        for name in names:
+            print(" | ".join([name, *(f"{table[a][name]:+.1f}" if name in table[a] else "" for a in names)]))
+    if args.json:
+        args.json.write_text(json.dumps([{k: v for k, v in row.items() if k != "picture"} for row in rows], indent=1))
+    if args.csv:
+        with args.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [k for k in dict.fromkeys(k for row in rows for k in row) if k != "picture"], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    if args.html:
+        from sdf_format.bench import page
+
+        args.html.write_text(page.build(rows, statistics, known, args))
