@@ -138,3 +138,53 @@ def test_the_dial_runs_from_the_posterior_mean_to_the_flow():
     errors = [float((e - clean).square().mean()) for e in ends]
     spreads = [abs(float(e.std()) - 1) for e in ends]
     assert errors == sorted(errors) and spreads == sorted(spreads, reverse=True)
+
+
+class Mixture:
+    """Two normals of equal weight, their means `apart` on either side of nothing along one unit vector, their spread `spread`."""
+
+    def __init__(self, apart: float, spread: float):
+        generator = torch.Generator().manual_seed(10)
+        direction = torch.randn(SHAPE, generator=generator)
+        self.mean, self.variance = apart * direction / direction.norm(), spread**2
+
+    def sample(self, seed: int, side: int) -> torch.Tensor:
+        return side * self.mean + math.sqrt(self.variance) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+    def predict(self, y: torch.Tensor, sigma: float) -> torch.Tensor:
+        total = self.variance + sigma * sigma
+        side = math.tanh(float((y * self.mean).double().sum()) / total)         # P(side = 1) - P(side = -1)
+        return side * self.mean + (y - side * self.mean) * (self.variance / total)
+
+    def rate(self, level: float) -> float:
+        """I(x; x + sigma n) [bit]: of one normal, and of the side, by numerical integration along the vector."""
+        total = self.variance + math.exp(-level)
+        apart = float(self.mean.norm()) / math.sqrt(total)
+        u = np.linspace(-12, 12, 4001)
+        side = float(np.sum(stats.norm.pdf(u) * (1 - np.logaddexp(0, -2 * apart * (u + apart)) / math.log(2))) * (u[1] - u[0]))
+        return 0.5 * math.prod(SHAPE) * math.log2(1 + self.variance * math.exp(level)) + side
+
+
+@pytest.mark.clause("7.1", "6.2")
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_whole_codec_meets_the_ideal_rate_of_a_mixture(side):
+    model = Mixture(apart=60.0, spread=0.3)
+    assert model.rate(-12.0) < 2 and model.rate(4.0) == pytest.approx(1 + 0.5 * math.prod(SHAPE) * math.log2(1 + 0.09 * math.exp(4)), rel=1e-3)
+    clean = model.sample(11, side)
+    # What stays unknown is the spread; while the side is unknown it counts as well.
+    grid = [-9 + 0.5 * i for i in range(28)]
+    errors = [float((model.predict(clean + math.exp(-g / 2) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(12)), math.exp(-g / 2))
+                     - clean).square().sum()) for g in grid]
+    curve = tune.Curve(math.prod(SHAPE), float(clean.square().sum()), grid, errors)
+    size = 900
+    bits = schedule.law_bits(16, 8 * size)
+    law = tune.fit(tune.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 14, dimensions)), bits)
+    fields = kinds.Diffc(schedule.LAW, law, coder=(kinds.TRELLIS, 14 - kinds.CODER_FIRST))
+    payload, account = diffc.encode(clean, fields, size, model, lambda *_: None)
+    assert 0.85 * sum(s.kl for s in account) < sum(s.delivered for s in account) < 1.1 * sum(s.kl for s in account)
+    last = law["end"] / schedule.LAW_LEVEL
+    assert 1.02 < 8 * size / model.rate(last) < 1.4
+    latent = diffc.decode(payload, size, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)
+    assert float((latent * model.mean).sum()) * side > 0                # the side has arrived
+    least = model.variance / (1 + model.variance * math.exp(last))
+    assert 0.9 * least < float((latent - clean).square().mean()) < 1.15 * least
