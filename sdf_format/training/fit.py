@@ -1,4 +1,4 @@
-"""Train the embedded model: `python -m sdf_format.train --data DIR --run DIR`.
+"""Train the embedded model: `python -m sdf_format.training.fit --data DIR --run DIR`.
 
 The loss is the number of bits that DiffC will spend, as a fraction of what a Wiener filter would spend at the same noise
 level: squared error over sigma^2 (the I-MMSE rate), sigma uniform in log over the range that payloads cover.
@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +105,19 @@ def export(state: dict[str, Tensor], path: Path) -> None:
     save_file({k: v.float().contiguous() if k in keep else v.bfloat16().contiguous() for k, v in state.items()}, path)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, logs and the exported weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=120, help="planned length; the learning rate falls to zero over it")
+    parser.add_argument("--steps", type=int, help="planned length in steps instead: the run then depends on nothing but data, seed and arithmetic")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=128, help="pixels, a multiple of 16")
     parser.add_argument("--rate", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-minutes", type=float, default=3)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     args.run.mkdir(parents=True, exist_ok=True)
 
     checkpoint = args.run / "checkpoint.pt"
@@ -123,12 +125,11 @@ def main() -> None:
     images = load_photographs(args.data)
     held = images[:: max(1, len(images) // VALIDATION)][:VALIDATION]
     images = [i for i in images if not any(i is h for h in held)]
-    rng = np.random.default_rng([args.seed, int(checkpoint.exists())])
     net = TinyNet().to(args.device, memory_format=torch.channels_last)
     net.variance, net.weight = (x.to(args.device) for x in statistics(images[::8]))
     weights = net.weight[:, None, None]
     check = dct.forward(to_pixels([i.crop((0, 0, 256, 256)) for i in held])) * weights.cpu()
-    step, elapsed, saved = 0, 0.0, 0.0
+    step, elapsed, saved, average = 0, 0.0, 0.0, 0.0
     ema = {k: v.detach().clone() for k, v in net.state_dict().items()}
     optimiser = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     if checkpoint.exists():
@@ -136,12 +137,13 @@ def main() -> None:
         net.load_state_dict(state["net"])
         ema = state["ema"]
         optimiser.load_state_dict(state["optimiser"])
-        step, elapsed = state["step"], state["elapsed"]
+        step, elapsed, average = state["step"], state["elapsed"], state.get("average", 0.0)
         saved = elapsed
 
     def save() -> None:
         """Checkpoint, exported weights, and a line of the log with the bits and PSNR of the held-out photographs."""
-        torch.save({"net": net.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed}, checkpoint)
+        torch.save({"net": net.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed,
+                    "average": average}, checkpoint)
         export(ema, args.run / "weights.safetensors")
         trial = TinyNet().to(memory_format=torch.channels_last)
         trial.load_state_dict(ema)
@@ -151,12 +153,14 @@ def main() -> None:
         print(json.dumps(row), flush=True)
 
     low, high = map(math.log, SIGMA)
-    average, clock = 0.0, time.monotonic()
-    while elapsed < args.minutes * 60:
+    clock = time.monotonic()
+    while (step < args.steps) if args.steps else (elapsed < args.minutes * 60):
         control = args.run / "threads"                          # a number in this file changes the thread count
         if step % 50 == 0 and control.exists():
             torch.set_num_threads(int(control.read_text() or 1))
-        progress = elapsed / (args.minutes * 60)
+        progress = step / args.steps if args.steps else elapsed / (args.minutes * 60)
+        rng = np.random.default_rng([args.seed, step])          # so that a run that was stopped goes on as it would have
+        torch.manual_seed(int(rng.integers(1 << 62)))
         warm = min(1.0, (step + 1) / 300)
         for group in optimiser.param_groups:
             group["lr"] = args.rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))

@@ -1,0 +1,42 @@
+"""The log of a training run as a picture: `python -m sdf_format.training.plot RUN/log.jsonl --out log.svg`.
+
+Loss, and bits per pixel and PSNR of the held-out photographs by noise level, over the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="SVG, PNG or PDF")
+    args = parser.parse_args(arguments)
+    rows = [json.loads(line) for line in args.log.read_text().splitlines()]
+    if not rows:
+        parser.error(f"{args.log} has no lines")
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    steps = [row["step"] for row in rows]
+    figure, (loss, relative, psnr) = pyplot.subplots(1, 3, figsize=(15, 4.5))
+    loss.plot(steps, [row["loss"] for row in rows])
+    loss.set(title="loss: bits over the Wiener filter's", xlabel="step")
+    for i, sigma in enumerate(rows[-1]["sigma"]):
+        for axes, key in ((relative, "relative"), (psnr, "psnr")):
+            axes.plot(steps, [row[key][i] for row in rows], label=f"{sigma:g}")
+    relative.set(title="held out: bits over the Wiener filter's, by sigma", xlabel="step")
+    psnr.set(title="held out: PSNR [dB] by sigma", xlabel="step")
+    psnr.legend(fontsize=6)
+    figure.savefig(args.out, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
