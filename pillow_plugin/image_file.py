@@ -32,7 +32,7 @@ def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None
             steps = steps if steps is not None else 1 if number == MEAN else FLOW_STEPS
             if isinstance(steps, int) and (steps == 1 if number == MEAN else 1 <= steps <= 31):
                 return number, steps
-    raise BadInput(f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or one of the latter two with steps, ('flow', 1..31)")
+    raise BadInput(f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or one of the latter three with steps, ('flow', 1..31)")
 
 
 class SdfDecoder(ImageFile.PyDecoder):

@@ -11,7 +11,7 @@ class Options:
     """How files are decoded.
 
     device    torch device, e.g. "cuda:1" or "cpu"; None: SDF_DEVICE, or the fastest there is
-    denoiser  "mean" (highest fidelity), "flow" (most realistic), "ancestral", or the latter two with steps, ("flow", 1..31); None: what the file says
+    denoiser  "mean" (highest fidelity), "flow" (most realistic), "balanced" (half-way), "ancestral", or the latter three with steps, ("flow", 1..31); None: what the file says
     realism   0 (as "mean") to 1 (as "flow"), anything between; None: what the file or `denoiser` says
     progress  called with (done, total) between model calls; an exception from it ends the decoding
     """

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from sdf_format import kinds
 from sdf_format.bench import BENCHES
 from sdf_format.errors import SdfError
 
@@ -133,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
     encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
     encode.add_argument("--coder", default=None, help="reverse channel coder: trellis (default) or pfr")
-    encode.add_argument("--denoiser", choices=("mean", "flow", "ancestral"), help="what decoders do by default: highest fidelity, or most realistic")
+    encode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="what decoders do by default: mean has the highest fidelity, flow is the most realistic")
     encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
     encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")
     encode.add_argument("--guidance", type=float, help="how closely the model follows the prompt, 0 to 31.875; 1 as it stands")
@@ -144,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
     decode = commands.add_parser("decode", help="turn an SDF file into another format")
     decode.add_argument("sdf", help="file to read")
     decode.add_argument("image", help="file to write; its ending says the format")
-    decode.add_argument("--denoiser", choices=("mean", "flow", "ancestral"), help="instead of the file's own choice")
+    decode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="instead of the file's own choice")
     decode.add_argument("--realism", type=float, help="0, highest fidelity, to 1, most realistic, instead of the file's own choice")
     decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")
     decode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")

@@ -289,9 +289,9 @@ def decode(
     plane = _alpha(stream, file)
     loaded, finisher = _told(model.load(found, pick_device(device)), fields.conditioning)
     wanted = denoiser or fields.denoiser or spec.denoiser
-    if realism is not None and wanted[0] != kinds.FLOW:
+    if realism is not None and wanted[0] not in (kinds.FLOW, kinds.BALANCED):
         wanted = (kinds.FLOW, kinds.FLOW_STEPS)
-    latent = diffc.decode(payload, data.length, shape, fields, wanted, loaded, progress, finisher, 1.0 if realism is None else realism)
+    latent = diffc.decode(payload, data.length, shape, fields, wanted, loaded, progress, finisher, realism)
     pixels = loaded.decode(latent)[: header.height, : header.width]
     if header.mode.startswith("L"):
         pixels = pixels.mean(axis=2).round().astype(np.uint8)

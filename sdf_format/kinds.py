@@ -19,8 +19,9 @@ CODER_FIRST = 8                         # L, or bits a chunk, of parameter 0, §
 CODER_PARAMETERS = range(11)            # 8..18
 DEFAULT_CODER = (TRELLIS, 14 - CODER_FIRST)
 
-MEAN, FLOW, ANCESTRAL = 0, 1, 2
-DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral"}    # table 5.3
+MEAN, FLOW, ANCESTRAL, BALANCED = range(4)
+DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral", BALANCED: "balanced"}      # table 5.3
+REALISM = {MEAN: 0.0, FLOW: 1.0, BALANCED: 0.5}                     # §7.2: how far from the posterior mean to the flow's end
 FLOW_STEPS = 3                          # where a caller names flow or ancestral without steps
 
 GUIDANCE = 8                            # unit 1/n, §5.2

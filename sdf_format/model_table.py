@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sdf_format.checkpoint import Settings
-from sdf_format.kinds import FLOW
+from sdf_format.kinds import BALANCED, FLOW
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _row(name: str, repository: str, gigabytes: float, licence: str, refiner: st
 
 
 MODELS = {
-    1: ModelSpec("sdf-tiny-1", "sdf_format.models.tiny:load", 192, 8, 16, (FLOW, 3), "weights/sdf-tiny-1.safetensors",
+    1: ModelSpec("sdf-tiny-1", "sdf_format.models.tiny:load", 192, 8, 16, (BALANCED, 3), "weights/sdf-tiny-1.safetensors",
                  "b050843eb670d705b926714b75cfd47a0a3cf28a13710a946d6d46b224c2e5ea"),
     2: _row("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 4.3, "CreativeML Open RAIL-M",
             pipeline="StableDiffusionPipeline", prediction="epsilon", betas=SD_BETAS, scaling=0.18215, channels=4, multiple=64, native=512),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdf_format import diffusion, noise, schedule
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.kinds import ANCESTRAL, CODER_FIRST, FLOW, PFR, TRELLIS, Diffc
+from sdf_format.kinds import CODER_FIRST, PFR, REALISM, TRELLIS, Diffc
 from sdf_format.model import Model
 from sdf_format.rcc import gpu, pfr, trellis
 
@@ -67,12 +67,12 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-           progress: Progress, finisher: Model | None = None, realism: float = 1.0) -> Tensor:
+           progress: Progress, finisher: Model | None = None, realism: float | None = None) -> Tensor:
     """The latent of a payload, or of what is there of it.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
     denoiser  (id, steps), table 5.3; finisher: the model that it asks, if not the walk's
-    realism   how far from the posterior mean towards the flow's end, 0..1, if it is flow
+    realism   how far from the posterior mean towards the flow's end, 0..1, instead of what the denoiser says
     """
     plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
     dimensions = math.prod(shape)
@@ -86,7 +86,8 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
         raise BadFile("§6.2 the bits after the last step are not zero")
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
     coder_bits = CODER_FIRST + fields.coder[1]
-    denoising = 1 if denoiser[0] == FLOW and not realism else denoiser[1]
+    share = REALISM.get(denoiser[0]) if realism is None else realism            # None: ancestral, not on that line
+    denoising = 1 if share == 0 else denoiser[1]
     calls = whole + denoising
 
     def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
@@ -105,9 +106,9 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
         drawn = noise.normals(fields.seed, step, ANCESTRAL_STREAM, dimensions).astype(np.float32) / noise.NORMAL_ONE
         return torch.from_numpy(drawn).view(shape).to(device)
 
-    if denoiser[0] == ANCESTRAL:
+    if share is None:
         latent = diffusion.ancestral(y, sigma, denoiser[1], counted, draw)
     else:
-        latent = diffusion.dial(y, sigma, denoising, realism if denoiser[0] == FLOW else 0.0, counted)
+        latent = diffusion.dial(y, sigma, denoising, share, counted)
     progress(calls, calls)
     return latent.cpu()
