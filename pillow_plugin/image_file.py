@@ -129,7 +129,7 @@ class SdfImageFile(ImageFile.ImageFile):
             if self.fp is None:
                 raise RuntimeError("verify must be called directly after open")
             container.verify(self.fp, self._file)
-            kinds.parse_diffc(self._file.header)
+            kinds.parse(self._file.header)
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = None

@@ -73,7 +73,10 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options = {names.get(k, k): given[k]
                for k in ("quality", "bpp", "target_bytes", "model", "seed", "steps", "table", "coder", "coder_bits", "device", "progress")
                if given.get(k) is not None}
-    guidance = 1.0 if given.get("guidance") is None else given["guidance"]
-    coding, denoising = (guidance, guidance) if isinstance(guidance, (int, float)) else guidance
-    options["conditioning"] = kinds.Conditioning(given.get("prompt") or "", coding, denoising)
-    fp.write(codec.encode(np.ascontiguousarray(pixels), alpha, chunks=chunks, denoiser=denoiser_ids(given.get("denoiser")), **options).data)
+    if given.get("prompt") or given.get("guidance") is not None:
+        guidance = 1.0 if given.get("guidance") is None else given["guidance"]
+        coding, denoising = (guidance, guidance) if isinstance(guidance, (int, float)) else guidance
+        options["conditioning"] = kinds.Conditioning(given.get("prompt") or "", coding, denoising)
+    if given.get("denoiser") is not None:
+        options["denoiser"] = denoiser_ids(given["denoiser"])
+    fp.write(codec.encode(np.ascontiguousarray(pixels), alpha, chunks=chunks, **options).data)

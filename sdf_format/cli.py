@@ -92,7 +92,7 @@ def _verify(args: argparse.Namespace) -> int:
             with open(path, "rb") as stream:
                 file = container.scan(stream)
                 container.verify(stream, file)
-            kinds.parse_diffc(file.header)
+            kinds.parse(file.header)
             print(f"{path}: ok")
         except OSError as error:
             print(f"{path}: {error}")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8ub, Nibble, Prefixed, Struct, VarInt, this
 
 from sdf_format import compression, schedule
-from sdf_format.container import Header, parse
+from sdf_format.container import Header
+from sdf_format.container import parse as parse_struct
 from sdf_format.errors import BadFile, BadInput, Unsupported
 
 DIFFC = 0
@@ -79,14 +80,12 @@ class Diffc:
     conditioning: Conditioning = Conditioning()
 
 
-def parse_diffc(header: Header) -> Diffc:
-    """§5.2 and its rules; BadFile or Unsupported."""
-    if header.kind != DIFFC:
-        raise Unsupported(f"table 5.1: payload kind {header.kind} is unknown here (this decoder knows {sorted(KINDS)})")
-    flags = parse(DiffcFlags, header.parameters[:1], "§5.2 flags in chunk H")
+def _parse_diffc(header: Header) -> Diffc:
+    """§5.2 and its rules."""
+    flags = parse_struct(DiffcFlags, header.parameters[:1], "§5.2 flags in chunk H")
     if flags.reserved or flags.form not in schedule.FORMS:
         raise Unsupported(f"§5.2 flags: reserved bits {flags.reserved}, schedule form {flags.form}; update the decoder")
-    raw = parse(DiffcParameters, header.parameters, "§5.2 parameters in chunk H")
+    raw = parse_struct(DiffcParameters, header.parameters, "§5.2 parameters in chunk H")
     fields = Diffc(
         form=raw.flags.form,
         schedule={k: list(v) if isinstance(v, list) else v for k, v in raw.schedule.items() if not k.startswith("_")},
@@ -134,7 +133,7 @@ def build_conditioning(told: Conditioning) -> dict[str, object]:
     return dict(prompt=compression.pack(prompt), **guidance)
 
 
-def build_diffc(fields: Diffc) -> bytes:
+def _build_diffc(fields: Diffc) -> bytes:
     """§5.2; whatever equals its default is left out."""
     return DiffcParameters.build(dict(
         flags=dict(reserved=0, conditioning=fields.conditioning != Conditioning(), extension=fields.extension is not None, denoiser=fields.denoiser is not None,
@@ -146,3 +145,24 @@ def build_diffc(fields: Diffc) -> bytes:
         conditioning=build_conditioning(fields.conditioning),
         extension=fields.extension,
     ))
+
+
+Fields = Diffc
+_PAIRS = {DIFFC: (Diffc, _parse_diffc, _build_diffc)}       # kind -> fields, from a header, to its bytes
+
+
+def parse(header: Header) -> Fields:
+    """The parameters of a header's kind, by the rules of §5; BadFile or Unsupported."""
+    if header.kind not in _PAIRS:
+        raise Unsupported(f"table 5.1: payload kind {header.kind} is unknown here (this decoder knows {sorted(KINDS)})")
+    return _PAIRS[header.kind][1](header)
+
+
+def number(fields: Fields) -> int:
+    """Table 5.1."""
+    return next(kind for kind, (made, *_) in _PAIRS.items() if isinstance(fields, made))
+
+
+def build(fields: Fields) -> bytes:
+    """The other way."""
+    return _PAIRS[number(fields)][2](fields)

@@ -29,8 +29,8 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
         "weights": header.weights.hex(),
     }
     try:
-        fields = kinds.parse_diffc(header)
-        result |= _diffc(file, fields, spec)
+        fields = kinds.parse(header)
+        result |= FACTS[header.kind](file, fields, spec)
     except SdfError as error:
         errors.append(str(error))
     result["chunks"] = []
@@ -74,6 +74,9 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
         result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
                               for level, bits in zip(plan.levels, plan.bits)]
     return result
+
+
+FACTS = {kinds.DIFFC: _diffc}
 
 
 def as_text(name: str, facts: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ def annotated(data: bytes) -> str:
     """The file, a field a line, with its clause."""
     file = container.scan(io.BytesIO(data))
     head, payload = file.chunks
-    fields = kinds.parse_diffc(file.header)
+    fields = kinds.parse(file.header)
     plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, 2 * 4)
     law = fields.schedule
     flags = file.header.parameters[0]

@@ -129,7 +129,7 @@ def test_a_long_strip_goes_through_tiles():
 def test_a_registered_table_with_one_gain():
     image = picture(160, 128)
     data = saved(image, target_bytes=1500, table=1)
-    header = kinds.parse_diffc(container.scan(io.BytesIO(data)).header)
+    header = kinds.parse(container.scan(io.BytesIO(data)).header)
     assert header.form == schedule.REGISTERED and 0.97 * 1500 <= len(data) <= 1500
     assert psnr(opened(data), image) > 18
 
@@ -139,14 +139,14 @@ def test_a_schedule_written_inline_decodes_like_the_law_it_spells_out():
     image = picture(96, 64)
     file = saved(image, target_bytes=500)
     found = container.scan(io.BytesIO(file))
-    fields = kinds.parse_diffc(found.header)
+    fields = kinds.parse(found.header)
     payload = container.read(io.BytesIO(file), found.find(b"D"))
     plan = schedule.expand(fields.form, fields.schedule, 8 * len(payload), 8 * 12)
     marks = [round(level * schedule.INLINE_LEVEL) for level in plan.levels]
     inline = dict(steps=len(marks), first=marks[0], rises=[b - a for a, b in zip(marks, marks[1:])], bits=list(plan.bits))
     import dataclasses
 
-    parameters = kinds.build_diffc(dataclasses.replace(fields, form=schedule.INLINE, schedule=inline))
+    parameters = kinds.build(dataclasses.replace(fields, form=schedule.INLINE, schedule=inline))
     again = container.build(dataclasses.replace(found.header, parameters=parameters), payload)
     a, b = (codec.decode_bytes(d)[0].astype(float) for d in (file, again))
     assert np.sqrt(((a - b) ** 2).mean()) < 6       # levels are rounded to 1/64 nat, bits are the same
@@ -158,8 +158,8 @@ def test_an_extension_is_ignored():
 
     file = saved(picture(), target_bytes=400)
     found = container.scan(io.BytesIO(file))
-    fields = dataclasses.replace(kinds.parse_diffc(found.header), extension=b"tomorrow")
-    header = dataclasses.replace(found.header, parameters=kinds.build_diffc(fields))
+    fields = dataclasses.replace(kinds.parse(found.header), extension=b"tomorrow")
+    header = dataclasses.replace(found.header, parameters=kinds.build(fields))
     again = container.build(header, container.read(io.BytesIO(file), found.find(b"D")))
     assert (codec.decode_bytes(again)[0] == codec.decode_bytes(file)[0]).all()
 
@@ -173,7 +173,7 @@ def test_surplus_bits_must_be_zero():
 
     bits = 8 * len(payload) - 3
     inline = dict(steps=2, first=-64, rises=[64], bits=[bits // 2, bits - bits // 2])
-    parameters = kinds.build_diffc(kinds.Diffc(schedule.INLINE, inline))
+    parameters = kinds.build(kinds.Diffc(schedule.INLINE, inline))
     header = dataclasses.replace(found.header, parameters=parameters)
     codec.decode_bytes(container.build(header, payload[:-1] + bytes([payload[-1] & 0xF8])))
     with pytest.raises(BadFile, match="not zero"):

@@ -23,8 +23,8 @@ clause = pytest.mark.clause
                                   kinds.Conditioning("", 3.5, 1.25)])
 def test_conditioning_is_written_and_read(told):
     fields = kinds.Diffc(schedule.LAW, dict(steps=1, end=0, slope=1, bend=0), conditioning=told, extension=b"x")
-    header = container.Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", kinds.build_diffc(fields))
-    assert kinds.parse_diffc(header) == fields
+    header = container.Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", kinds.build(fields))
+    assert kinds.parse(header) == fields
     if told == kinds.Conditioning():
         assert header.parameters[0] & 0x40 == 0
 
@@ -34,12 +34,12 @@ def test_conditioning_has_limits():
     law = dict(steps=1, end=0, slope=1, bend=0)
     for told in (kinds.Conditioning("x" * 8193), kinds.Conditioning("", 32), kinds.Conditioning("", 1, -1)):
         with pytest.raises(BadInput):
-            kinds.build_diffc(kinds.Diffc(schedule.LAW, law, conditioning=told))
-    good = kinds.build_diffc(kinds.Diffc(schedule.LAW, law, conditioning=kinds.Conditioning("fox")))
+            kinds.build(kinds.Diffc(schedule.LAW, law, conditioning=told))
+    good = kinds.build(kinds.Diffc(schedule.LAW, law, conditioning=kinds.Conditioning("fox")))
     assert good.endswith(b"\x08\x08\x04\x00fox")
     for bad in (good[:-3] + b"\xff\xfe\xfd", good[:-4] + b"\x07fox"):
         with pytest.raises(BadFile):
-            kinds.parse_diffc(container.Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", bad))
+            kinds.parse(container.Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", bad))
 
 
 @clause("5.2", "7.2")
@@ -49,7 +49,7 @@ def test_a_prompt_is_heard_and_kept(tmp_path):
     options = dict(model=folder, target_bytes=200, device="cpu", denoiser=("flow", 2), prompt="a fox", guidance=(1.0, 6.1))
     data = saved(image, **options)
     header = container.scan(io.BytesIO(data)).header
-    assert kinds.parse_diffc(header).conditioning == kinds.Conditioning("a fox", 1.0, 6.125)
+    assert kinds.parse(header).conditioning == kinds.Conditioning("a fox", 1.0, 6.125)
     assert report.describe(io.BytesIO(data), len(data))["prompt"] == "a fox"
     stable = model.load(model.find(folder), "cpu")
     y = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -57,9 +57,9 @@ def test_a_prompt_is_heard_and_kept(tmp_path):
     assert not torch.equal(told, empty)
     assert torch.allclose(more, empty + 3 * (told - empty), atol=1e-4)
     assert torch.equal(empty, stable.predict(y, 1.0))
-    fields = kinds.parse_diffc(header)
+    fields = kinds.parse(header)
     parts = container.scan(io.BytesIO(data))
-    deaf = dataclasses.replace(header, parameters=kinds.build_diffc(dataclasses.replace(fields, conditioning=kinds.Conditioning())))
+    deaf = dataclasses.replace(header, parameters=kinds.build(dataclasses.replace(fields, conditioning=kinds.Conditioning())))
     other = codec.decode_bytes(container.build(deaf, container.read(io.BytesIO(data), parts.find(b"D"))), device="cpu")[0]
     assert (np.asarray(opened(data)) == np.asarray(opened(data))).all() and (np.asarray(opened(data)) != other).any()
 

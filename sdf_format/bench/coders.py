@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdf_format import codec, diffusion, model, tune
+from sdf_format import codec, diffusion, model, plan, tune
 from sdf_format.bench import metrics, reference
 from sdf_format.rcc import pfr, trellis
 from sdf_format.schedule import law_bits, law_levels
@@ -38,12 +38,12 @@ def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, tune.
             return coder.receive(coder.send(shift, granted, parameter, 0, step), shift.numel(), parameter, 0, step), granted
         return channel
 
-    chosen = state_bits or codec.states_for(payload_bits)
+    chosen = state_bits or plan.states_for(payload_bits)
     yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), tune.GRANT, real(trellis, chosen)
     yield "exact sampling, ideal bits", lambda b, d: b, 1.0, exact
     # A chunk of the public rule costs 19.3 bits, about, for the 14 that it is granted.
     yield "public rule, simulated", lambda b, d: b * PUBLIC_SHARE, 1.0, lambda m, b, s: public(m, round(b * PUBLIC_SHARE), s)
-    yield "pfr", lambda b, d: pfr.capacity(b, codec.PFR_CHUNK, d), tune.GRANT, real(pfr, codec.PFR_CHUNK)
+    yield "pfr", lambda b, d: pfr.capacity(b, plan.PFR_CHUNK, d), tune.GRANT, real(pfr, codec.PFR_CHUNK)
 
 
 PUBLIC_SHARE = 14 / 13.7        # KL granted over bits spent, so that sizes come near each other; the bits are counted, not assumed

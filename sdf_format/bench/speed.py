@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 import pillow_plugin  # noqa: F401  (registers the format)
-from sdf_format import codec, container
+from sdf_format import codec, container, kinds
 from sdf_format.container import DATA_CHUNK
 
 
@@ -50,7 +50,7 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
     bits, kl, delivered = (sum(getattr(s, k) for s in made.steps) for k in ("bits", "kl", "delivered"))
     return {
         "image": path.name, "bpp": bpp, "bytes": len(made.data), "overhead": len(made.data) - payload.length, "steps": len(made.steps),
-        "L": made.coder_bits,
+        "L": kinds.CODER_FIRST + made.fields.coder[1],
         "encode s": seconds(lambda: codec.encode(pixels, bpp=bpp), runs),
         "decode s": seconds(lambda: codec.decode_bytes(made.data), runs),
         "bits / delivered KL": bits / delivered,
