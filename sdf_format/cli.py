@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sdf_format import kinds
 from sdf_format.bench import BENCHES
-from sdf_format.errors import SdfError
+from sdf_format.errors import BadInput, SdfError
 
 GOOD, BAD = 0, 1
 
@@ -57,13 +57,49 @@ def _decode(args: argparse.Namespace) -> int:
 
     import pillow_plugin
 
+    if args.to:
+        return _decode_many(args)
+    if len(args.files) != 2:
+        raise BadInput(f"{len(args.files)} names: wanted one SDF file and the file to write, or --to and a folder for several")
+    sdf, target = args.files
     pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=_progress("decoding"))
     ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
-    with Image.open(args.sdf, formats=["SDF"]) as image:
-        keep = {k: image.info[k] for k in ("exif", "icc_profile") if k in image.info}
+    with Image.open(sdf, formats=["SDF"]) as image:
         image.load()
-        image.save(args.image, **keep)
+        image.save(target, **_kept(image))
     return GOOD
+
+
+def _kept(image) -> dict:
+    return {k: image.info[k] for k in ("exif", "icc_profile") if k in image.info}
+
+
+def _decode_many(args: argparse.Namespace) -> int:
+    """All files through the model together; one that fails does not keep the others from being written."""
+    from contextlib import ExitStack
+
+    import numpy as np
+    from PIL import Image
+
+    from pillow_plugin.image_file import denoiser_ids
+    from sdf_format import batch
+
+    with ExitStack() as stack:
+        streams = [stack.enter_context(open(path, "rb")) for path in args.files]
+        shown = _progress("decoding")
+        found = batch.decode_many(streams, at_once=args.at_once or batch.AT_ONCE, device=args.device, denoiser=denoiser_ids(args.denoiser),
+                                  realism=args.realism, truncated=args.truncated, **({"progress": shown} if shown else {}))
+    args.to.mkdir(parents=True, exist_ok=True)
+    worst = GOOD
+    for path, result in zip(args.files, found):
+        if isinstance(result, SdfError):
+            print(f"{path}: {result}", file=sys.stderr)
+            worst = BAD
+            continue
+        pixels, alpha = result
+        with Image.open(path, formats=["SDF"]) as image:
+            Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(args.to / f"{Path(path).stem}.{args.type}", **_kept(image))
+    return worst
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -142,9 +178,12 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     encode.set_defaults(run=_encode)
 
-    decode = commands.add_parser("decode", help="turn an SDF file into another format")
-    decode.add_argument("sdf", help="file to read")
-    decode.add_argument("image", help="file to write; its ending says the format")
+    decode = commands.add_parser("decode", help="turn SDF files into another format",
+                                 usage="sdf decode [OPTIONS] SDF IMAGE\n       sdf decode [OPTIONS] --to DIR SDF [SDF ...]")
+    decode.add_argument("files", nargs="+", metavar="FILE", help="file to read, and the one to write, whose ending says the format; with --to, all to read")
+    decode.add_argument("--to", type=Path, metavar="DIR", help="folder for the pictures of several files, which go through the model together")
+    decode.add_argument("--type", default="png", help="with --to: ending, and so format, of the pictures; default png")
+    decode.add_argument("--at-once", type=int, help="with --to: files in the works at a time, default 8; fewer if the device's memory is short")
     decode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="instead of the file's own choice")
     decode.add_argument("--realism", type=float, help="0, highest fidelity, to 1, most realistic, instead of the file's own choice")
     decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")

@@ -170,6 +170,7 @@ def decode(
     truncated: bool = False,
     most_pixels: int = MOST_PIXELS,
     progress: Progress = _nothing,
+    through: Callable[[model.Model], model.Model] = lambda own: own,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture: pixels (H, W) or (H, W, 3), and alpha (H, W) or None, uint8.
 
@@ -178,6 +179,7 @@ def decode(
     realism      0 (posterior mean, highest fidelity) to 1 (probability flow, most realistic) instead of either
     truncated    decode what is there of a file that ends early
     most_pixels  refuse larger pictures before any model runs
+    through      gives what stands in the model's place: `batch.decode_many` has several files ask together
 
     Raises BadFile, Truncated, Unsupported, MissingModel; BadInput for a device that is not there.
     """
@@ -199,7 +201,7 @@ def decode(
     payload = container.read_part(stream, data) if partial else container.read(stream, data)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)
-    loaded = model.load(found, pick_device(device))
+    loaded = through(model.load(found, pick_device(device)))
     latent = KINDS[header.kind].decode(payload, data.length, shape, parameters, loaded, spec, denoiser, realism, progress)
     pixels = loaded.decode(latent)[: header.height, : header.width]
     if header.mode.startswith("L"):

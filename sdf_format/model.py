@@ -41,7 +41,8 @@ class Model(Protocol):
     """What a codec asks of a model. Latents are (1, channels, h, w) float32, on the CPU.
 
     A model whose `predict` also takes latents on its own device, and answers there, says so by an attribute `latent_device`.
-    One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them.
+    One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them. One that predicts several latents
+    at once has `together`, which takes (model, y, sigma) of each, the model being itself or bound to a prompt.
     """
 
     def encode(self, pixels: np.ndarray) -> Tensor:

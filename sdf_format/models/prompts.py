@@ -5,6 +5,7 @@ The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import diffusers
@@ -18,31 +19,31 @@ CLIP_TOKENS = 77
 AESTHETIC = 6.0         # what SDXL's refiner is told of a picture's beauty; its pipeline's default
 REFINING = "StableDiffusionXLImg2ImgPipeline"
 BASE_NUMBERS, REFINER_NUMBERS = 6, 5     # micro-conditioning: sizes and crop; size, crop and aesthetic score
+SHARED = "txt_ids"
 TOKENS = 8              # of nothing, where there is no text encoder
 
 Condition = dict[str, Any]      # keyword arguments of the network's forward
 
 
-def embed(checkpoint: Checkpoint, pipeline: str, network: torch.nn.Module, prompt: str, refiner: bool,
-          device: torch.device) -> Condition:
-    """The arguments for a network, in its precision.  device: where it computes, which is not where offloaded layers rest."""
+def embed(checkpoint: Checkpoint, pipeline: str, network: torch.nn.Module, prompts: Sequence[str], refiner: bool,
+          device: torch.device) -> list[Condition]:
+    """The arguments for a network, a prompt each, in its precision.  device: where it computes, which is not where offloaded layers rest."""
     folder = checkpoint.refiner if refiner else checkpoint.folder
     name = REFINING if refiner else pipeline
-    dtype = network.dtype
     if not any((folder / name).is_dir() for name in TEXT):
-        if prompt:
+        if any(prompts):
             raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
-        return nothing(name, network, refiner, device)
+        return [nothing(name, network, refiner, device)]
     left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae"))
     if name == "StableDiffusionPipeline":
         left_out |= dict(safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False)
     try:
-        pipe = getattr(diffusers, name).from_pretrained(folder, **left_out, variant=checkpoint.variant, torch_dtype=dtype,
+        pipe = getattr(diffusers, name).from_pretrained(folder, **left_out, variant=checkpoint.variant, torch_dtype=network.dtype,
                                                         use_safetensors=True, local_files_only=True).to(device)
     except (OSError, ValueError, ImportError) as error:
         raise MissingModel(f"§4.4 the text encoders in {folder} do not load: {str(error).splitlines()[0]}") from error
     with torch.inference_mode():
-        return _embedded(name, pipe, prompt, device)
+        return [_embedded(name, pipe, prompt, device) for prompt in prompts]
 
 
 def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condition:
@@ -60,6 +61,23 @@ def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condit
         return dict(encoder_hidden_states=text, pooled_projections=pooled)
     text, _ = pipe.encode_prompt(prompt, device=device, do_classifier_free_guidance=False)
     return dict(cap_feats=text)
+
+
+def stacked(conditions: Sequence[Condition]) -> Condition:
+    """Arguments for one input each as those for all of them; what is no batch, such as Flux's places of words, is the same for all."""
+    first = conditions[0]
+    if len(conditions) == 1:
+        return first
+
+    def joined(key: str) -> Any:
+        value = first[key]
+        if isinstance(value, dict):
+            return stacked([c[key] for c in conditions])
+        if isinstance(value, list):
+            return [entry for c in conditions for entry in c[key]]
+        return torch.cat([c[key] for c in conditions]) if isinstance(value, Tensor) and key != SHARED else value
+
+    return {key: joined(key) for key in first}
 
 
 def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, tokens: int = TOKENS) -> Condition:

@@ -6,53 +6,56 @@ A network's own answer (noise, v, velocity) becomes the posterior mean of the cl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdf_format.checkpoint import REFINER, Checkpoint, Settings
-from sdf_format.errors import BadInput
+from sdf_format.errors import BadInput, Unsupported
 from sdf_format.models import autoencoder, laws, prompts, tiles
 from sdf_format.models.prompts import AESTHETIC, REFINING, Condition
 
 REFINER_SHARE = 0.2         # of the timesteps, the cleanest, belong to SDXL's refiner
 GUIDED_BY_INPUT = "guidance_embeds"
-Forward = Callable[[torch.nn.Module, Tensor, float, Condition, float], Tensor]
+PROMPTS_KEPT = 64           # embeddings, 0.2 to 4 MB each
+Forward = Callable[[torch.nn.Module, Tensor, Tensor, Condition, Tensor], Tensor]
 
 
-def unet(net: torch.nn.Module, z: Tensor, time: float, condition: Condition, guidance: float) -> Tensor:
-    """z (1, C, h, w) and a timestep to noise or v."""
+def unet(net: torch.nn.Module, z: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
+    """z (B, C, h, w) and timesteps (B,) to noise or v."""
     condition = dict(condition)
+    refines = condition.pop(REFINER, False)
     if added := condition.get("added_cond_kwargs"):
         side = [8.0 * z.shape[2], 8.0 * z.shape[3]]
-        numbers = [*side, 0.0, 0.0, AESTHETIC] if condition.pop(REFINER, False) else [*side, 0.0, 0.0, *side]
-        condition["added_cond_kwargs"] = dict(added, time_ids=torch.tensor([numbers], device=z.device, dtype=z.dtype))
-    return net(z, torch.tensor(time, device=z.device), return_dict=False, **condition)[0]
+        numbers = [*side, 0.0, 0.0, AESTHETIC] if refines else [*side, 0.0, 0.0, *side]
+        condition["added_cond_kwargs"] = dict(added, time_ids=torch.tensor([numbers] * len(z), device=z.device, dtype=z.dtype))
+    return net(z, times, return_dict=False, **condition)[0]
 
 
-def flux(net: torch.nn.Module, w: Tensor, s: float, condition: Condition, guidance: float) -> Tensor:
-    """w (1, C, h, w) to a velocity; the network sees 2x2 positions as one token."""
-    _, channels, height, width = w.shape
-    tokens = w.view(channels, height // 2, 2, width // 2, 2).permute(1, 3, 0, 2, 4).reshape(1, height * width // 4, 4 * channels)
+def flux(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
+    """w (B, C, h, w) to velocities; the network sees 2x2 positions as one token."""
+    number, channels, height, width = w.shape
+    tokens = w.reshape(number, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
     ids = torch.zeros(height // 2, width // 2, 3, device=w.device, dtype=w.dtype)
     ids[..., 1] = torch.arange(height // 2, device=w.device)[:, None]
     ids[..., 2] = torch.arange(width // 2, device=w.device)
-    scale = torch.full((1,), guidance, device=w.device) if net.config.guidance_embeds else None
-    out = net(hidden_states=tokens, timestep=torch.full((1,), s, device=w.device, dtype=w.dtype), guidance=scale,
-              img_ids=ids.reshape(-1, 3), return_dict=False, **condition)[0]
-    return out.view(height // 2, width // 2, channels, 2, 2).permute(2, 0, 3, 1, 4).reshape(w.shape)
+    out = net(hidden_states=tokens.reshape(number, height * width // 4, 4 * channels), timestep=times.to(w.dtype),
+              guidance=guidance if net.config.guidance_embeds else None, img_ids=ids.reshape(-1, 3), return_dict=False, **condition)[0]
+    return out.view(number, height // 2, width // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(w.shape)
 
 
-def stable3(net: torch.nn.Module, w: Tensor, s: float, condition: Condition, guidance: float) -> Tensor:
-    return net(hidden_states=w, timestep=torch.full((1,), 1000 * s, device=w.device), return_dict=False, **condition)[0]
+def stable3(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
+    return net(hidden_states=w, timestep=1000 * times, return_dict=False, **condition)[0]
 
 
-def z_image(net: torch.nn.Module, w: Tensor, s: float, condition: Condition, guidance: float) -> Tensor:
+def z_image(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
     """Its time runs from noise to picture, its velocity too."""
-    out = net([w[0][:, None]], torch.full((1,), 1 - s, device=w.device, dtype=w.dtype), return_dict=False, **condition)[0]
-    return -out[0].squeeze(1)[None]
+    out = net(list(w[:, :, None]), (1 - times).to(w.dtype), return_dict=False, **condition)[0]
+    return -torch.stack(list(out)).squeeze(2)
 
 
 ADAPTERS: dict[str, tuple[str, Forward]] = {            # class of pipeline -> class of network, its call
@@ -89,6 +92,14 @@ def prepared(net: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     return net
 
 
+def inputs_at_once() -> int:
+    """SDF_BATCH: tiles, or predictions with and without a prompt, that go through a network together; 1 unless set."""
+    value = os.environ.get("SDF_BATCH") or "1"
+    if not value.isdecimal() or int(value) < 1:
+        raise BadInput(f"SDF_BATCH {value!r} is not a whole number from 1")
+    return int(value)
+
+
 def load(checkpoint: Checkpoint, device: str) -> Stable:
     """From a folder whose hash was compared."""
     settings = checkpoint.settings()
@@ -105,8 +116,21 @@ def load(checkpoint: Checkpoint, device: str) -> Stable:
     return Stable(checkpoint, settings, network(parts[component]), refiner, images, where)
 
 
+@dataclass(frozen=True)
+class Question:
+    """One input of a network: a tile, its noise level, and what the network is told."""
+
+    y: Tensor
+    sigma: float
+    prompt: str
+    guidance: float
+    refines: bool
+
+
 class Stable:
     """A pipeline of diffusers.  `conditioned` binds a prompt; without it the prompt is empty."""
+
+    prompt, guidance = "", 1.0
 
     def __init__(self, checkpoint: Checkpoint | None, settings: Settings, net: torch.nn.Module, refiner: torch.nn.Module | None,
                  images: autoencoder.Images, device: torch.device):
@@ -115,6 +139,8 @@ class Stable:
         self.latent_device = device
         self.law = laws.Timesteps(*settings.betas) if settings.betas else None
         self.forward = ADAPTERS[settings.pipeline][1]
+        self.at_once = inputs_at_once()
+        self.most = 1 << 16         # inputs that the device's memory holds, as far as is known
         self._told: dict[tuple[str, bool], Condition] = {}
 
     def encode(self, pixels: np.ndarray) -> Tensor:
@@ -124,48 +150,97 @@ class Stable:
         return self.images.decode(latent)
 
     def predict(self, y: Tensor, sigma: float) -> Tensor:
-        return self.predict_told(y, sigma, "", 1.0)
+        return self.together([(self, y, sigma)])[0]
 
     def conditioned(self, prompt: str, guidance: float) -> Conditioned:
         """The model with a prompt.  guidance: 1 for the prompt as it stands, more to follow it more closely."""
         return Conditioned(self, prompt, guidance)
 
-    def _condition(self, prompt: str, refiner: bool) -> Condition:
-        if (prompt, refiner) not in self._told:
-            net = self.refiner if refiner else self.net
-            told = prompts.embed(self.checkpoint, self.settings.pipeline, net, prompt, refiner, self.latent_device)
-            self._told[prompt, refiner] = told | ({REFINER: True} if refiner or self.settings.pipeline == REFINING else {})
-        return self._told[prompt, refiner]
-
     @torch.inference_mode()
-    def predict_told(self, y: Tensor, sigma: float, prompt: str, guidance: float) -> Tensor:
-        """`predict` with a prompt and its guidance; tiles of large latents one by one."""
-        refine = self.refiner is not None and self.law is not None and sigma < self.law.sigma(REFINER_SHARE * self.law.number)
-        net = self.refiner if refine else self.net
-        assert net is not None
-        weighed = guidance != 1 and not getattr(net.config, GUIDED_BY_INPUT, False) and bool(prompt)
-        wanted = self._condition(prompt, refine)
-        free = self._condition("", refine) if weighed else None
-
-        def part(own: Tensor) -> Tensor:
-            clean = self._clean(net, own, sigma, wanted, guidance)
-            return clean if free is None else torch.lerp(self._clean(net, own, sigma, free, guidance), clean, guidance)
-
+    def together(self, asked: Sequence[tuple[Stable | Conditioned, Tensor, float]]) -> list[Tensor]:
+        """`predict` of this model, bound to prompts or not, for latents of several files; tiles of large ones like files."""
         side, grid = self.settings.native // self.settings.cell, self.settings.multiple // self.settings.cell
-        return tiles.blended(y.to(self.latent_device), side, grid, part).to(y.device)
+        cuts, questions = [], []
+        for told, y, sigma in asked:
+            refines = self.refiner is not None and self.law is not None and sigma < self.law.sigma(REFINER_SHARE * self.law.number)
+            weighed = told.guidance != 1 and bool(told.prompt) and not getattr(self._net(refines).config, GUIDED_BY_INPUT, False)
+            cuts.append((tiles.Tiling(*y.shape[2:], side, grid), told.guidance if weighed else None))
+            for part in cuts[-1][0].cut(y.to(self.latent_device)):
+                questions.append(Question(part, sigma, told.prompt, told.guidance, refines))
+                if weighed:
+                    questions.append(Question(part, sigma, "", told.guidance, refines))
+        answers = iter(self._answered(questions, len(asked)))
+        results = []
+        for (_, y, _), (tiling, guidance) in zip(asked, cuts):
+            parts = []
+            for _ in tiling.areas():
+                clean = next(answers)
+                parts.append(clean if guidance is None else torch.lerp(next(answers), clean, guidance))
+            results.append(tiling.blended(parts).to(y.device))
+        return results
 
-    def _clean(self, net: torch.nn.Module, y: Tensor, sigma: float, condition: Condition, guidance: float) -> Tensor:
-        """The network's answer as a posterior mean. Above the highest trained level y is taken for one at it: it is all noise."""
+    def _net(self, refines: bool) -> torch.nn.Module:
+        net = self.refiner if refines else self.net
+        assert net is not None
+        return net
+
+    def _answered(self, questions: Sequence[Question], files: int) -> list[Tensor]:
+        """The posterior means, in order; inputs of one network and size go through it together, as many as files or SDF_BATCH."""
+        conditions = self._conditions(questions)
+        groups = defaultdict(list)
+        for place, question in enumerate(questions):
+            groups[question.refines, question.y.shape].append(place)
+        answers: dict[int, Tensor] = {}
+        for places in groups.values():
+            while places:
+                some = places[: min(max(self.at_once, files), self.most)]
+                try:
+                    answers |= zip(some, self._clean([questions[i] for i in some], conditions))
+                except torch.OutOfMemoryError as error:
+                    if len(some) == 1:
+                        raise Unsupported(f"{self.settings.pipeline} does not fit into the memory of {self.latent_device}; SDF_OFFLOAD=1 keeps "
+                                          f"its layers in main memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}") from error
+                    self.most = len(some) // 2
+                    continue
+                del places[: len(some)]
+        return [answers[i] for i in range(len(questions))]
+
+    def _conditions(self, questions: Sequence[Question]) -> dict[tuple[str, bool], Condition]:
+        """What the networks are told, by prompt; text encoders are loaded once for all prompts that are new."""
+        wanted = dict.fromkeys((q.prompt, q.refines) for q in questions)
+        for refines in (False, True):
+            new = [key for key in wanted if key[1] == refines and key not in self._told]
+            if new:
+                told = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
+                                     self.latent_device)
+                flag = {REFINER: True} if refines or self.settings.pipeline == REFINING else {}
+                self._told |= {key: condition | flag for key, condition in zip(new, told)}
+        found = {key: self._told[key] for key in wanted}
+        for key in list(self._told)[: max(0, len(self._told) - PROMPTS_KEPT)]:
+            del self._told[key]
+        return found
+
+    def _clean(self, questions: Sequence[Question], conditions: dict[tuple[str, bool], Condition]) -> list[Tensor]:
+        """A network's answers as posterior means. Above the highest trained level y is taken for one at it: it is all noise."""
+        net = self._net(questions[0].refines)
         if self.law is None:
-            s = laws.flow_of_sigma(sigma)
-            w = y / (1 + sigma)
-            return laws.clean_of_velocity(w, self.forward(net, w.to(net.dtype), s, condition, guidance).float(), s)
-        z = y / (1 + sigma * sigma) ** 0.5
-        time = self.law.time(sigma)
-        out = self.forward(net, z.to(net.dtype), time, condition, guidance).float()
-        abar = laws.abar_of_sigma(min(sigma, self.law.sigma(self.law.number - 1)))
+            times = [laws.flow_of_sigma(q.sigma) for q in questions]
+            seen = [q.y / (1 + q.sigma) for q in questions]
+        else:
+            times = [self.law.time(q.sigma) for q in questions]
+            seen = [q.y / (1 + q.sigma * q.sigma) ** 0.5 for q in questions]
+        out = self.forward(net, torch.cat(seen).to(net.dtype), torch.tensor(times, device=self.latent_device),
+                           prompts.stacked([conditions[q.prompt, q.refines] for q in questions]),
+                           torch.tensor([q.guidance for q in questions], device=self.latent_device)).float()
+        return [self._meant(q, z, answer[None]) for q, z, answer in zip(questions, seen, out)]
+
+    def _meant(self, question: Question, z: Tensor, out: Tensor) -> Tensor:
+        """What one answer says of the clean latent."""
+        if self.law is None:
+            return laws.clean_of_velocity(z, out, laws.flow_of_sigma(question.sigma))
         if self.settings.prediction == "sample":
             return out
+        abar = laws.abar_of_sigma(min(question.sigma, self.law.sigma(self.law.number - 1)))
         return (laws.clean_of_v if self.settings.prediction == "v_prediction" else laws.clean_of_epsilon)(z, out, abar)
 
 
@@ -173,9 +248,9 @@ class Conditioned:
     """A `Stable` with a prompt and its guidance."""
 
     def __init__(self, model: Stable, prompt: str, guidance: float):
-        self.model, self.prompt, self.guidance = model, prompt, guidance
+        self.prompt, self.guidance = prompt, guidance
         self.latent_device = model.latent_device
-        self.encode, self.decode = model.encode, model.decode
+        self.encode, self.decode, self.together = model.encode, model.decode, model.together
 
     def predict(self, y: Tensor, sigma: float) -> Tensor:
-        return self.model.predict_told(y, sigma, self.prompt, self.guidance)
+        return self.together([(self, y, sigma)])[0]

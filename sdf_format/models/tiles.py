@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -30,22 +30,38 @@ def ramp(first: int, length: int, places: list[int], side: int, device: torch.de
     return weight
 
 
-def blended(y: Tensor, side: int, grid: int, predict: Callable[[Tensor], Tensor]) -> Tensor:
-    """`predict` over the whole of y (1, C, h, w) if it is small, otherwise over tiles of side x side, blended where they overlap.
+class Tiling:
+    """How a latent of h x w positions is cut: not at all if it is small, otherwise into tiles of side x side.
 
     side, grid  latent positions; a tile starts on a multiple of the grid, as do h and w
     """
-    height, width = y.shape[2:]
-    if height * width <= WHOLE * side * side:
-        return predict(y)
-    high, wide = min(side, height), min(side, width)
-    rows, columns = starts(height, high, grid), starts(width, wide, grid)
-    total = torch.zeros_like(y)
-    mass = torch.zeros(height, width, device=y.device)
-    for top in rows:
-        for left in columns:
-            weight = ramp(top, height, rows, high, y.device)[:, None] * ramp(left, width, columns, wide, y.device)
-            area = (..., slice(top, top + high), slice(left, left + wide))
-            total[area] += weight * predict(y[area])
+
+    def __init__(self, height: int, width: int, side: int, grid: int):
+        self.height, self.width = height, width
+        whole = height * width <= WHOLE * side * side
+        self.high, self.wide = (height, width) if whole else (min(side, height), min(side, width))
+        self.rows, self.columns = starts(height, self.high, grid), starts(width, self.wide, grid)
+
+    def areas(self) -> Iterator[tuple[int, int, tuple]]:
+        """Top, left and index of every tile."""
+        for top in self.rows:
+            for left in self.columns:
+                yield top, left, (..., slice(top, top + self.high), slice(left, left + self.wide))
+
+    def cut(self, y: Tensor) -> list[Tensor]:
+        """The tiles of y (1, C, h, w), as views."""
+        return [y[area] for _, _, area in self.areas()]
+
+    def blended(self, parts: Sequence[Tensor]) -> Tensor:
+        """The whole from its tiles, linear between neighbours where they overlap."""
+        if len(parts) == 1:
+            return parts[0]
+        device = parts[0].device
+        total = torch.zeros(*parts[0].shape[:2], self.height, self.width, device=device)
+        mass = torch.zeros(self.height, self.width, device=device)
+        for part, (top, left, area) in zip(parts, self.areas(), strict=True):
+            weight = (ramp(top, self.height, self.rows, self.high, device)[:, None]
+                      * ramp(left, self.width, self.columns, self.wide, device))
+            total[area] += weight * part
             mass[area[1:]] += weight
-    return total / mass
+        return total / mass

@@ -1,0 +1,180 @@
+"""Several files decoded together: every file's own walk in a thread of its own, their predictions through the network at once.
+
+Bits, schedules and displacements are as for a file alone; only a network's rounding knows that it had company (§9).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from sdf_format import codec, container
+from sdf_format.errors import SdfError
+from sdf_format.model import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AT_ONCE = 8
+Decoded = tuple[np.ndarray, "np.ndarray | None"]
+
+
+@dataclass
+class Question:
+    """What a walk wants to know, and the answer or the error as soon as it is there.  order: of the seat"""
+
+    order: int
+    model: Model
+    y: Tensor
+    sigma: float
+    answer: Tensor | None = None
+    error: BaseException | None = None
+
+
+class Meeting:
+    """Where walks wait until each has asked its question; then all are answered.
+
+    Who takes part in a round follows from the files alone, not from how fast threads are: the same files give the same pixels.
+    """
+
+    def __init__(self, seats: int):
+        self.present = seats
+        self.waiting: list[Question] = []
+        self.turn = threading.Condition()
+        self.alone = threading.Lock()           # held by whoever runs an autoencoder: one picture's activations at a time
+        self.over: BaseException | None = None
+
+    def ask(self, order: int, model: Model, y: Tensor, sigma: float) -> Tensor:
+        """The model's prediction, together with those that the others wait for."""
+        question = Question(order, model, y, sigma)
+        with self.turn:
+            self.waiting.append(question)
+            self._answer_if_all_have_asked()
+            while question.answer is None and question.error is None:
+                self.turn.wait()
+        if question.error is not None:
+            raise question.error
+        assert question.answer is not None
+        return question.answer
+
+    def leave(self) -> None:
+        """A seat that has no more files."""
+        with self.turn:
+            self.present -= 1
+            self._answer_if_all_have_asked()
+
+    def end(self, reason: BaseException) -> None:
+        """Whoever asks from now on gets this error."""
+        self.over = reason
+
+    def _answer_if_all_have_asked(self) -> None:
+        if len(self.waiting) < self.present:
+            return
+        groups = defaultdict(list)
+        for question in sorted(self.waiting, key=lambda q: q.order):
+            groups[getattr(question.model, "together", question.model.predict)].append(question)
+        self.waiting = []
+        for group in groups.values():
+            self._answer(group)
+        self.turn.notify_all()
+
+    def _answer(self, group: list[Question]) -> None:
+        try:
+            if self.over is not None:
+                raise self.over
+            if hasattr(group[0].model, "together"):
+                answers = group[0].model.together([(q.model, q.y, q.sigma) for q in group])
+                for question, answer in zip(group, answers, strict=True):
+                    question.answer = answer
+            else:
+                for question in group:
+                    question.answer = question.model.predict(question.y, question.sigma)
+        except BaseException as error:          # threads that wait must hear of it, whatever it is
+            if len(group) == 1 or self.over is not None:
+                for question in group:
+                    question.error = error
+            else:                               # whose question was it? The others are none the worse for it
+                for question in group:
+                    self._answer([question])
+
+
+class Shared:
+    """A model whose predictions are asked for at a meeting."""
+
+    def __init__(self, model: Model, meeting: Meeting, order: int):
+        self.model, self.meeting, self.order = model, meeting, order
+        self.latent_device = getattr(model, "latent_device", None)
+        if hasattr(model, "conditioned"):
+            self.conditioned = lambda prompt, guidance: Shared(model.conditioned(prompt, guidance), meeting, order)
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        return self.model.encode(pixels)
+
+    def decode(self, latent: Tensor) -> np.ndarray:
+        with self.meeting.alone:
+            return self.model.decode(latent)
+
+    def predict(self, y: Tensor, sigma: float) -> Tensor:
+        return self.meeting.ask(self.order, self.model, y, sigma)
+
+
+def _nothing(done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress: Callable[[int, int], None] = _nothing,
+                **options) -> list[Decoded | SdfError]:
+    """`codec.decode` of several files: pixels and alpha of each, or the error that it gave, in the streams' order.
+
+    at_once   files that are in the works at a time: so many inputs go through the network together, fewer if the device's memory is short
+    progress  called with (files done, files); an exception from it ends everything
+    options   of `codec.decode`
+    """
+    results: list[Decoded | SdfError | None] = [None] * len(streams)
+    order = sorted(range(len(streams)), key=lambda i: _alike(streams[i]))
+    seats = max(1, min(at_once, len(streams)))
+    meeting = Meeting(seats)
+    lock = threading.Lock()
+    done = 0
+
+    def work(seat: int) -> None:
+        nonlocal done
+        try:
+            for i in order[seat::seats]:
+                try:
+                    results[i] = codec.decode(streams[i], through=lambda model: Shared(model, meeting, seat), **options)
+                except SdfError as error:
+                    results[i] = error
+                with lock:
+                    done += 1
+                    progress(done, len(streams))
+        except BaseException as error:
+            meeting.end(error)
+            raise
+        finally:
+            meeting.leave()
+
+    with ThreadPoolExecutor(seats) as pool:
+        tasks = [pool.submit(work, seat) for seat in range(seats)]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException as error:
+            meeting.end(error)
+            raise
+    return results      # type: ignore[return-value]
+
+
+def _alike(stream: BinaryIO) -> tuple:
+    """A key that puts files of one model and one size next to each other. A file that is none sorts somewhere; decode says what is wrong."""
+    try:
+        header = container.scan(stream).header
+        return header.model, header.weights, header.width, header.height
+    except SdfError:
+        return 0, b"", 0, 0
