@@ -178,7 +178,7 @@ def located(names: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     return None, looked or ["SDF_MODEL_DIR (not set)"]
 
 
-PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
+PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.jinja"]
 
 
 def from_hub(repository: str, gigabytes: float, download: bool, wanted: list[str] = PIPELINE_FILES) -> Path | None:

@@ -74,26 +74,95 @@ def save(kind: str, folder: Path) -> Path:
 KINDS = ("epsilon", "v_prediction", "sdxl", "flux", "sd3", "z_image")
 
 
-def add_text(folder: Path) -> Path:
-    """A CLIP text encoder and its tokenizer, tiny, for a folder of kind epsilon; the vocabulary is the letters."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+LETTERS = [chr(c) for c in range(97, 123)]
+START, END = "<|startoftext|>", "<|endoftext|>"
+CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}<|endoftext|>"
 
-    letters = [chr(c) for c in range(97, 123)]
-    words = [*letters, *(c + "</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
-    torch.manual_seed(1)
-    text = CLIPTextModel(CLIPTextConfig(vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                        max_position_embeddings=77, bos_token_id=len(words) - 2, eos_token_id=len(words) - 1,
-                                        pad_token_id=len(words) - 1))
-    text.save_pretrained(folder / "text_encoder")
-    tokenizer = folder / "tokenizer"
-    tokenizer.mkdir()
-    (tokenizer / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
-    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
-    (tokenizer / "tokenizer_config.json").write_text(json.dumps(dict(
-        tokenizer_class="CLIPTokenizer", model_max_length=77, bos_token="<|startoftext|>", eos_token="<|endoftext|>",
-        unk_token="<|endoftext|>", pad_token="<|endoftext|>")))
+
+def _clip(hidden: int, projection: int | None = None):
+    """A CLIP text encoder whose vocabulary is the letters; with a projection of the pooled text, as SDXL's and SD 3's are."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+    last = 2 * len(LETTERS) + 1
+    return kind(CLIPTextConfig(vocab_size=last + 1, hidden_size=hidden, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+                               max_position_embeddings=77, bos_token_id=last - 1, eos_token_id=last, pad_token_id=last,
+                               projection_dim=projection or 16))
+
+
+def _t5(width: int):
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(vocab_size=len(LETTERS) + 4, d_model=width, d_kv=4, d_ff=16, num_layers=1, num_heads=2))
+
+
+def _qwen(width: int):
+    from transformers import Qwen3Config, Qwen3Model
+
+    return Qwen3Model(Qwen3Config(vocab_size=len(LETTERS) + 2, hidden_size=width, intermediate_size=16, num_hidden_layers=2,
+                                  num_attention_heads=2, num_key_value_heads=1, head_dim=8, pad_token_id=0, eos_token_id=0, bos_token_id=None))
+
+
+def _clip_tokenizer(folder: Path) -> None:
+    words = [*LETTERS, *(c + "</w>" for c in LETTERS), START, END]
+    (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(
+        tokenizer_class="CLIPTokenizer", model_max_length=77, bos_token=START, eos_token=END, unk_token=END, pad_token=END)))
+
+
+def _t5_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<pad>", "</s>", "<unk>", "\u2581", *LETTERS]
+    tokens = Tokenizer(models.Unigram([(w, -float(i)) for i, w in enumerate(words)], unk_id=2))
+    tokens.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokens.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokens.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(
+        tokenizer_class="T5TokenizerFast", model_max_length=512, eos_token="</s>", unk_token="<unk>", pad_token="<pad>", extra_ids=0)))
+
+
+def _qwen_tokenizer(folder: Path) -> None:
+    (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate([END, *LETTERS, "\u0120"])}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(
+        tokenizer_class="Qwen2Tokenizer", model_max_length=512, eos_token=END, pad_token=END, unk_token=END, chat_template=CHAT)))
+
+
+TOKENIZERS = {"CLIPTokenizer": _clip_tokenizer, "T5TokenizerFast": _t5_tokenizer, "Qwen2Tokenizer": _qwen_tokenizer}
+
+
+def _add(folder: Path, number: str, encoder, words: str, **others) -> None:
+    """A text encoder and its tokenizer; number: "", "_2" or "_3"; others: null entries of the index."""
+    encoder.save_pretrained(folder / f"text_encoder{number}")
+    own = folder / f"tokenizer{number}"
+    own.mkdir()
+    TOKENIZERS[words](own)
     index = json.loads((folder / "model_index.json").read_text())
-    index |= dict(text_encoder=["transformers", "CLIPTextModel"], tokenizer=["transformers", "CLIPTokenizer"],
-                  safety_checker=[None, None], feature_extractor=[None, None])
+    index |= {f"text_encoder{number}": ["transformers", type(encoder).__name__], f"tokenizer{number}": ["transformers", words]} | others
     (folder / "model_index.json").write_text(json.dumps(index))
+
+
+NONE = [None, None]
+
+
+def add_text(folder: Path, kind: str = "epsilon") -> Path:
+    """The text encoders and tokenizers that a folder of `kind` has when it is published, tiny; vocabularies are the letters."""
+    torch.manual_seed(1)
+    if kind in ("epsilon", "v_prediction"):
+        _add(folder, "", _clip(16), "CLIPTokenizer", safety_checker=NONE, feature_extractor=NONE)
+    elif kind == "sdxl":
+        _add(folder, "", _clip(8), "CLIPTokenizer")
+        _add(folder, "_2", _clip(8, 32), "CLIPTokenizer", force_zeros_for_empty_prompt=True)
+        _add(folder / "refiner", "_2", _clip(16, 32), "CLIPTokenizer", text_encoder=NONE, tokenizer=NONE, requires_aesthetics_score=True)
+    elif kind == "flux":
+        _add(folder, "", _clip(8), "CLIPTokenizer")
+        _add(folder, "_2", _t5(16), "T5TokenizerFast")
+    elif kind == "sd3":
+        _add(folder, "", _clip(8, 4), "CLIPTokenizer")
+        _add(folder, "_2", _clip(8, 4), "CLIPTokenizer")
+        _add(folder, "_3", _t5(16), "T5TokenizerFast")
+    else:
+        _add(folder, "", _qwen(16), "Qwen2Tokenizer")
     return folder

@@ -5,14 +5,15 @@ The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import diffusers
 import torch
 from torch import Tensor
 
-from sdf_format.checkpoint import TEXT, Checkpoint
+from sdf_format.checkpoint import TEXT, Checkpoint, read_json
 from sdf_format.errors import MissingModel
 
 CLIP_TOKENS = 77
@@ -34,16 +35,36 @@ def embed(checkpoint: Checkpoint, pipeline: str, network: torch.nn.Module, promp
         if any(prompts):
             raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
         return [nothing(name, network, refiner, device)]
-    left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae"))
+    absent = [n for n in read_json(folder / "model_index.json") if n.startswith(("text_encoder", "tokenizer")) and not (folder / n).is_dir()]
+    left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae", *absent))
     if name == "StableDiffusionPipeline":
         left_out |= dict(safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False)
     try:
-        pipe = getattr(diffusers, name).from_pretrained(folder, **left_out, variant=checkpoint.variant, torch_dtype=network.dtype,
-                                                        use_safetensors=True, local_files_only=True).to(device)
-    except (OSError, ValueError, ImportError) as error:
-        raise MissingModel(f"§4.4 the text encoders in {folder} do not load: {str(error).splitlines()[0]}") from error
-    with torch.inference_mode():
-        return [_embedded(name, pipe, prompt, device) for prompt in prompts]
+        with no_bars():
+            pipe = getattr(diffusers, name).from_pretrained(folder, **left_out, variant=checkpoint.variant, torch_dtype=network.dtype,
+                                                            use_safetensors=True, local_files_only=True).to(device)
+        if name == "StableDiffusion3Pipeline" and pipe.text_encoder_3 is None:      # it asks the network how wide T5's zeros must be
+            pipe.register_modules(transformer=network)
+        with torch.inference_mode():
+            return [_embedded(name, pipe, prompt, device) for prompt in prompts]
+    except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
+        without = f", which is without {', '.join(absent)}," if absent else ""
+        raise MissingModel(f"§4.4 the text encoders in {folder}{without} do not load: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Without a progress bar for every part of a pipeline on stderr."""
+    from transformers.utils import logging as other
+
+    here = [log for log in (diffusers.utils.logging, other) if log.is_progress_bar_enabled()]
+    for log in here:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in here:
+            log.enable_progress_bar()
 
 
 def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condition:

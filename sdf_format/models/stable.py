@@ -21,6 +21,7 @@ from sdf_format.models.prompts import AESTHETIC, REFINING, Condition
 
 REFINER_SHARE = 0.2         # of the timesteps, the cleanest, belong to SDXL's refiner
 GUIDED_BY_INPUT = "guidance_embeds"
+SIZED = "sized"             # a condition's mark: (pixels a cell, for a refiner) of a network that is told the picture's size
 PROMPTS_KEPT = 64           # embeddings, 0.2 to 4 MB each
 Forward = Callable[[torch.nn.Module, Tensor, Tensor, Condition, Tensor], Tensor]
 
@@ -28,11 +29,11 @@ Forward = Callable[[torch.nn.Module, Tensor, Tensor, Condition, Tensor], Tensor]
 def unet(net: torch.nn.Module, z: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
     """z (B, C, h, w) and timesteps (B,) to noise or v."""
     condition = dict(condition)
-    refines = condition.pop(REFINER, False)
-    if added := condition.get("added_cond_kwargs"):
-        side = [8.0 * z.shape[2], 8.0 * z.shape[3]]
+    if sized := condition.pop(SIZED, None):
+        cell, refines = sized
+        side = [float(cell * n) for n in z.shape[2:]]
         numbers = [*side, 0.0, 0.0, AESTHETIC] if refines else [*side, 0.0, 0.0, *side]
-        condition["added_cond_kwargs"] = dict(added, time_ids=torch.tensor([numbers] * len(z), device=z.device, dtype=z.dtype))
+        condition["added_cond_kwargs"] = dict(condition["added_cond_kwargs"], time_ids=torch.tensor([numbers] * len(z), device=z.device, dtype=z.dtype))
     return net(z, times, return_dict=False, **condition)[0]
 
 
@@ -213,8 +214,8 @@ class Stable:
             if new:
                 told = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
                                      self.latent_device)
-                flag = {REFINER: True} if refines or self.settings.pipeline == REFINING else {}
-                self._told |= {key: condition | flag for key, condition in zip(new, told)}
+                sized = {SIZED: (self.settings.cell, refines or self.settings.pipeline == REFINING)}
+                self._told |= {key: c | sized if "added_cond_kwargs" in c else c for key, c in zip(new, told)}
         found = {key: self._told[key] for key in wanted}
         for key in list(self._told)[: max(0, len(self._told) - PROMPTS_KEPT)]:
             del self._told[key]
