@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
+from sdf_format import cache
 from sdf_format.errors import MissingModel
 
 STEMS = ("diffusion_pytorch_model", "model")
@@ -22,7 +23,7 @@ NETWORKS = {                    # class of pipeline -> component that predicts
     "StableDiffusion3Pipeline": "transformer",
     "ZImagePipeline": "transformer",
 }
-CHUNK = 1 << 22
+LARGE = 1 << 26             # bytes from which on a file's hash is kept on disk
 
 
 @dataclass(frozen=True)
@@ -155,15 +156,22 @@ def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal; computed once for a file of a size and time of change, since 24 GB take a minute."""
+    """Hexadecimal; computed once for a file of a name, size and time of change, and kept if it is large: 24 GB take a minute."""
     state = path.stat()
-    return _hashed(path, state.st_size, state.st_mtime_ns)
+    return _hashed(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
 @lru_cache(maxsize=1024)
-def _hashed(path: Path, size: int, changed: int) -> str:
+def _hashed(path: Path, *state: int) -> str:
+    name = hashlib.sha256(json.dumps([str(path), *state]).encode()).hexdigest()
+    kept = cache.folder() / "weights" / name[:32]
+    if state[0] >= LARGE and (known := cache.read(kept)) is not None:
+        return known.decode()
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if state[0] >= LARGE:
+        cache.keep(kept, found.encode())
+    return found
 
 
 def located(names: tuple[str, ...]) -> tuple[Path | None, list[str]]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from emulation import COMPILER, Emulation
 
-from sdf_format import noise
+from sdf_format import cache, noise
 from sdf_format.rcc import gpu, nvrtc, pfr, trellis
 
 clause = pytest.mark.clause
@@ -161,16 +161,16 @@ def test_nvrtc_compiles_every_kernel_and_keeps_it(capability, tmp_path, monkeypa
 
 def test_a_cached_kernel_that_was_damaged_is_not_used(tmp_path):
     path = tmp_path / "folder" / "x.cubin"
-    nvrtc._keep(path, b"machine code")
-    assert nvrtc._cached(path) == b"machine code" and [p.name for p in path.parent.iterdir()] == ["x.cubin"]
+    cache.keep(path, b"machine code")
+    assert cache.read(path) == b"machine code" and [p.name for p in path.parent.iterdir()] == ["x.cubin"]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert nvrtc._cached(path) is None
-    assert nvrtc._cached(tmp_path / "none") is None
+    assert cache.read(path) is None
+    assert cache.read(tmp_path / "none") is None
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    nvrtc._keep(tmp_path / "file" / "x.cubin", b"machine code")
+    cache.keep(tmp_path / "file" / "x.cubin", b"machine code")
 
 
 # --- installed and chosen

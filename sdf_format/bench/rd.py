@@ -132,9 +132,9 @@ def models_here() -> list[str]:
     return found
 
 
-def jobs_of(images: list[Path], rates: list[str], work: Path, latents: Path | None) -> list[list[Job]]:
+def jobs_of(images: list[Path], rates: list[str], work: Path, latents: Path | None, models: Sequence[str]) -> list[list[Job]]:
     """Jobs by image, in groups that a process does one after the other; slow ones first, so that none is left alone at the end."""
-    ours = [(name, rate) for name in models_here() for rate in sorted(rates, key=float, reverse=True)]
+    ours = [(name, rate) for name in models for rate in sorted(rates, key=float, reverse=True)]
     others = [(name, str(quality)) for name in rivals.available() for quality in rivals.RIVALS[name].curve]
     return [[Job(image, name, setting, work, latents) for name, setting in group] for group in (ours, others) for image in images]
 
@@ -215,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page-images", type=int, default=4, help="images that the page carries, default 4")
     parser.add_argument("--rates", default=RATES, help=f"bits per pixel of our files and of the table, default {RATES}")
     parser.add_argument("--work", type=Path, default=Path("sdf-bench-work"), help="folder for results so far, default ./sdf-bench-work")
+    parser.add_argument("--model", action="append", help="of table 4.1, or the folder of a pipeline; may be given again; default all at hand")
     parser.add_argument("--jobs", type=int, default=0, help="processes, default one a core; 1 runs in this one, with all threads")
     parser.add_argument("--latents", type=Path, help="weights of a TAESD-like encoder: adds the distance in its latents, and of patches")
     args = parser.parse_args(arguments)
@@ -223,7 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("there are no images in " + ", ".join(map(str, args.folders)))
     args.work.mkdir(parents=True, exist_ok=True)
     rates = args.rates.split(",")
-    todo = jobs_of(images, rates, args.work, args.latents)
+    models = args.model or models_here()
+    if not args.jobs and any(model.find(name).checkpoint for name in models):
+        args.jobs = 1               # every process would load such a model for itself
+    todo = jobs_of(images, rates, args.work, args.latents, models)
     rows: list[dict] = []
 
     def done(found: list[dict], count: int) -> None:

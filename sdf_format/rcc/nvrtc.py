@@ -6,11 +6,8 @@ NVRTC itself: a user needs neither nvcc nor a CUDA toolkit, which torch.cuda's o
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
-import os
-import sys
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-HASH = 32                       # bytes in front of a cached binary: the SHA-256 of the rest
+from sdf_format import cache
+
 OPTIONS = ("--std=c++17", "--fmad=false")
 STATIC_SHARED = 48 << 10        # bytes of shared memory that a kernel gets without asking
 Value = Tensor | int | float
@@ -34,19 +32,6 @@ def sources() -> Path:
     package = Path(__file__).parent.parent
     installed = package / "cuda_sources"
     return installed if installed.is_dir() else package.parent / "cuda"
-
-
-def cache_folder() -> Path:
-    """SDF_CACHE, or the user's cache folder as the platform has it."""
-    if own := os.environ.get("SDF_CACHE"):
-        return Path(own)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "sdf-format"
 
 
 def _checked(result: tuple, what: str):
@@ -73,8 +58,8 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
     target = f"sm_{capability}" if exact else f"compute_{max((k for k in known if k < capability), default=min(known))}"
     options = [f"--gpu-architecture={target}", *OPTIONS, *(f"-D{key}={value}" for key, value in defines)]
     identity = hashlib.sha256(repr((tuple(version), options, texts)).encode()).hexdigest()
-    path = cache_folder() / f"{name}-{identity[:32]}.{'cubin' if exact else 'ptx'}"
-    if (code := _cached(path)) is not None:
+    path = cache.folder() / f"{name}-{identity[:32]}.{'cubin' if exact else 'ptx'}"
+    if (code := cache.read(path)) is not None:
         return code
     main, *headers = texts
     program = _checked(nvrtc.nvrtcCreateProgram(texts[main], main.encode(), len(headers), [texts[h] for h in headers],
@@ -91,29 +76,8 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
         _checked(get(program, code), "NVRTC's result")
     finally:
         nvrtc.nvrtcDestroyProgram(program)
-    _keep(path, code)
+    cache.keep(path, code)
     return code
-
-
-def _cached(path: Path) -> bytes | None:
-    """What `_keep` wrote, or None if there is nothing sound."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return data[HASH:] if hashlib.sha256(data[HASH:]).digest() == data[:HASH] else None
-
-
-def _keep(path: Path, code: bytes) -> None:
-    """Whole or not at all; where nothing can be written, the next process compiles again."""
-    own = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        own.write_bytes(hashlib.sha256(code).digest() + code)
-        own.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            own.unlink()
 
 
 def pack(values: Sequence[Value]) -> tuple[ctypes.Array, list]:
