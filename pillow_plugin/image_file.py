@@ -53,6 +53,7 @@ class SdfDecoder(ImageFile.PyDecoder):
             device=settings.device, denoiser=denoiser_ids(settings.denoiser), realism=settings.realism,
             truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
             most_pixels=2**32,                      # Pillow's own limit was applied by open
+            most_work=settings.most_work,
             **({"progress": settings.progress} if settings.progress else {}),
         )
         self.set_as_raw((pixels if alpha is None else np.dstack([pixels, alpha])).tobytes())

@@ -13,12 +13,14 @@ class Options:
     device    torch device, e.g. "cuda:1" or "cpu"; None: SDF_DEVICE, or the fastest there is
     denoiser  "mean" (highest fidelity), "flow" (most realistic), "balanced" (half-way), "ancestral", or the latter three with steps, ("flow", 1..31); None: what the file says
     realism   0 (as "mean") to 1 (as "flow"), anything between; None: what the file or `denoiser` says
+    most_work  pixels times model calls that a file may ask for; None: 2^31, some half an hour of one CPU core
     progress  called with (done, total) between model calls; an exception from it ends the decoding
     """
 
     device: str | None = None
     denoiser: str | tuple[str, int] | None = None
     realism: float | None = None
+    most_work: int | None = None
     progress: Callable[[int, int], None] | None = None
 
 

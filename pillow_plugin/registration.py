@@ -18,9 +18,10 @@ def register_sdf_opener(
     denoiser: str | tuple[str, int] | None = None,
     realism: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    most_work: int | None = None,
 ) -> None:
     """Register the format; again with other options to change them.  Options: see `Options`."""
-    settings.change(Options(device, denoiser, realism, progress))
+    settings.change(Options(device, denoiser, realism, most_work, progress))
     Image.register_open(FORMAT, SdfImageFile, accept)
     Image.register_save(FORMAT, save)
     Image.register_extension(FORMAT, EXTENSION)

@@ -6,7 +6,7 @@ import numpy as np
 from construct import GreedyBytes, Int8ub, Struct
 
 from sdf_format.compression import compress, decompress
-from sdf_format.container import parse
+from sdf_format.canonical import parse
 from sdf_format.errors import BadFile
 
 FILTERS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))      # table 3.4: axes differenced, 0 down and 1 across

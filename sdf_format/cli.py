@@ -1,4 +1,4 @@
-"""The command `sdf`: encode, decode, info, verify, bench, calibrate."""
+"""The command `sdf`: encode, decode, info, dump, verify, bench, calibrate."""
 
 from __future__ import annotations
 
@@ -119,6 +119,18 @@ def _info(args: argparse.Namespace) -> int:
     return worst
 
 
+def _dump(args: argparse.Namespace) -> int:
+    from sdf_format import dump
+
+    for path in args.files:
+        with open(path, "rb") as stream:
+            found = dump.rows(stream, os.stat(path).st_size if args.all else dump.SHOWN)
+            if len(args.files) > 1:
+                print(f"{path}:")
+            print(dump.as_text(found))
+    return GOOD
+
+
 def _verify(args: argparse.Namespace) -> int:
     from sdf_format import container, kinds
 
@@ -156,7 +168,8 @@ def _calibrate(args: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.")
+    top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.",
+                                  epilog="Exit codes: 0 done; 1 a bad file or request; 3 unsupported; 4 the model is missing; 5 truncated.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     encode = commands.add_parser("encode", help="write a picture as SDF")
@@ -195,6 +208,11 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="one JSON object a line")
     info.set_defaults(run=_info)
 
+    dump = commands.add_parser("dump", help="show every byte, annotated with fields and clauses; damaged files too")
+    dump.add_argument("files", nargs="+", metavar="FILE")
+    dump.add_argument("--all", action="store_true", help="all of long fields too, not only their first 256 bytes")
+    dump.set_defaults(run=_dump)
+
     verify = commands.add_parser("verify", help="check every byte; exit code 0 if all files are sound, 1 if not")
     verify.add_argument("files", nargs="+", metavar="FILE")
     verify.set_defaults(run=_verify)
@@ -226,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return args.run(args)
     except (OSError, ValueError) as error:
         print(f"sdf {args.command}: {error}", file=sys.stderr)
-        return BAD
+        return error.status if isinstance(error, SdfError) else BAD
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ import numpy as np
 from sdf_format import alpha as alpha_plane
 from sdf_format import container, kinds, model, plan
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
-from sdf_format.errors import BadFile, BadInput, Truncated
+from sdf_format.errors import BadFile, BadInput, TooMuch, Truncated, placed
 from sdf_format.payloads.diffc import Progress, Step
 
 DEFAULT_MODEL = "sdf-tiny-1"
 MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
+MOST_WORK = 32 * MOST_PIXELS        # pixels times model calls: a picture of that size as the encoder makes it takes 23 calls
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ def decode(
     realism: float | None = None,
     truncated: bool = False,
     most_pixels: int = MOST_PIXELS,
+    most_work: int | None = None,
     progress: Progress = _nothing,
     through: Callable[[model.Model], model.Model] = lambda own: own,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -179,18 +181,20 @@ def decode(
     realism      0 (posterior mean, highest fidelity) to 1 (probability flow, most realistic) instead of either
     truncated    decode what is there of a file that ends early
     most_pixels  refuse larger pictures before any model runs
+    most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None: MOST_WORK
     through      gives what stands in the model's place: `batch.decode_many` has several files ask together
 
-    Raises BadFile, Truncated, Unsupported, MissingModel; BadInput for a device that is not there.
+    Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a device that is not there.
     """
     if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
         raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or container.scan(stream)
     header = file.header
     if header.width * header.height > most_pixels:
-        raise BadFile(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
-    parameters = kinds.parse(header)
-    found = model.find_for(header)
+        raise TooMuch(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
+    with placed(file.chunks[0].offset):
+        parameters = kinds.parse(header)
+        found = model.find_for(header)
     spec = found.spec
     if file.problem and not (truncated and isinstance(file.problem, Truncated)):
         raise file.problem
@@ -202,19 +206,31 @@ def decode(
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)
     loaded = through(model.load(found, pick_device(device)))
-    latent = KINDS[header.kind].decode(payload, data.length, shape, parameters, loaded, spec, denoiser, realism, progress)
-    pixels = loaded.decode(latent)[: header.height, : header.width]
+    pixels = shape[2] * shape[3] * spec.cell**2
+    allowed = MOST_WORK if most_work is None else most_work
+
+    def limited(done: int, total: int) -> None:
+        """Kinds tell their number of model calls before the first."""
+        if total * pixels > allowed:
+            raise TooMuch(f"§8 {total} model calls for {pixels} pixels are {total * pixels}, more than the {allowed} that the caller "
+                          "allows (most_work); raise the limit if you trust the file")
+        progress(done, total)
+
+    with placed(data.offset):
+        latent = KINDS[header.kind].decode(payload, data.length, shape, parameters, loaded, spec, denoiser, realism, limited)
+    samples = loaded.decode(latent)[: header.height, : header.width]
     if header.mode.startswith("L"):
-        pixels = pixels.mean(axis=2).round().astype(np.uint8)
-    return np.ascontiguousarray(pixels), plane
+        samples = samples.mean(axis=2).round().astype(np.uint8)
+    return np.ascontiguousarray(samples), plane
 
 
 def _alpha(stream: BinaryIO, file: container.File) -> np.ndarray | None:
     """§3.5: there is an alpha plane exactly where the mode has alpha."""
     chunk = file.find(ALPHA_CHUNK)
-    if (chunk is not None) != file.header.mode.endswith("A"):
-        raise BadFile(f"§3.5 mode {file.header.mode} {'without' if chunk is None else 'with'} an alpha chunk")
-    return alpha_plane.decode(container.read(stream, chunk), file.header.height, file.header.width) if chunk else None
+    with placed((chunk or file.chunks[0]).offset):
+        if (chunk is not None) != file.header.mode.endswith("A"):
+            raise BadFile(f"§3.5 mode {file.header.mode} {'without' if chunk is None else 'with'} an alpha chunk")
+        return alpha_plane.decode(container.read(stream, chunk), file.header.height, file.header.width) if chunk else None
 
 
 def decode_bytes(data: bytes, **options) -> tuple[np.ndarray, np.ndarray | None]:

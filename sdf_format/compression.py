@@ -6,7 +6,7 @@ import io
 
 from construct import Construct, GreedyBytes, Int8ub, Struct
 
-from sdf_format.container import parse
+from sdf_format.canonical import parse
 from sdf_format.errors import BadFile, BadInput
 
 STORED, ZSTD = 0, 1             # table 3.3

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from construct import Bytes, Construct, ConstructError, Container, GreedyBytes, If, Int8ub, Int32ub, Struct, VarInt, this
+from construct import Bytes, ConstructError, Container, GreedyBytes, If, Int8ub, Int32ub, Struct, VarInt, this
 from construct import BitStruct, Nibble
 
-from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
+from sdf_format.canonical import parse
+from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported, placed
 from sdf_format.magic import SIGNATURE
 
 MAJOR, MINOR = 1, 0             # §3.1
@@ -23,7 +24,7 @@ MAX_SIDE = 65535                # §3.3
 MAX_CHUNKS = 128                # §3.2
 MAX_LENGTH = 2**31 - 1          # §3.2
 MAX_HEADER = 4096               # §3.2, body of H
-MAX_INTEGER = 2**32 - 1         # §3.2, either sign
+PIECE = 1 << 20                 # bytes read at once
 HASH_SHORT, HASH_LONG = 4, 32   # §3.3
 
 # Table 3.1, chunk types. Bit 5 of a type (ASCII lower case) makes it ancillary.
@@ -48,6 +49,8 @@ Version = Struct(
     "major" / Int8ub,
     "minor" / Int8ub,
 )
+
+HEADER_OFFSET = len(SIGNATURE) + Version.sizeof()               # §3.2: of chunk H
 
 # §3.2 Chunk head; the body and a CRC-32 follow
 ChunkHead = Struct(
@@ -124,32 +127,6 @@ class File:
         return next((c for c in self.chunks if c.type == kind), None)
 
 
-def parse(struct: Construct, data: bytes, where: str) -> Container:
-    """`data` read by `struct`, completely and in its one canonical spelling; otherwise BadFile.  §3.2, "integers".
-
-    No integer in the result exceeds MAX_INTEGER, so arithmetic on it and messages about it cannot fail.
-    """
-    try:
-        fields = struct.parse(data)
-        again = struct.build(fields)
-    except (ConstructError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise BadFile(f"{where}: cannot be read: {(str(error) or repr(error)).splitlines()[-1]}") from error
-    if again != data:
-        raise BadFile(f"{where}: {len(data)} bytes where the same fields take {len(again)}; not the canonical form")
-    if _largest(fields) > MAX_INTEGER:
-        raise BadFile(f"{where}: an integer is over {MAX_INTEGER}")
-    return fields
-
-
-def _largest(value: object) -> int:
-    """The largest magnitude among the integers of a parsed struct."""
-    if isinstance(value, int):
-        return abs(value)
-    if isinstance(value, (dict, list)):
-        return max((_largest(v) for v in (value.values() if isinstance(value, dict) else value)), default=0)
-    return 0
-
-
 def check_header(header: Header) -> None:
     """The rules of §3.3 that need no knowledge of kinds or models."""
     for name, value in (("width", header.width), ("height", header.height)):
@@ -199,7 +176,7 @@ def crc(*parts: bytes) -> int:
     return value
 
 
-def _head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
+def head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
     """(type, length, head size) of the chunk at `offset`; Truncated if the file ends inside it."""
     stream.seek(offset)
     raw = stream.read(6)                         # a type and a VarInt of MAX_LENGTH
@@ -207,18 +184,18 @@ def _head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
         raise Truncated(f"§3.2 the file ends at offset {offset}, before its payload chunk; fetch it again")
     buffer = io.BytesIO(raw)
     try:
-        head = ChunkHead.parse_stream(buffer)
+        found = ChunkHead.parse_stream(buffer)
     except ConstructError as error:
         if len(raw) < 6:
             raise Truncated(f"§3.2 the file ends inside the chunk head at offset {offset}") from error
         raise BadFile(f"§3.2 chunk at offset {offset}: its length is longer than five bytes") from error
-    if ChunkHead.build(head) != raw[: buffer.tell()]:
+    if ChunkHead.build(found) != raw[: buffer.tell()]:
         raise BadFile(f"§3.2 chunk at offset {offset}: its length is not in canonical form")
-    if not head.type.isalpha():
-        raise BadFile(f"§3.2 chunk at offset {offset}: type {head.type!r} is not an ASCII letter")
-    if head.length > MAX_LENGTH:
-        raise BadFile(f"§3.2 chunk {head.type.decode()} at offset {offset}: length {head.length} is over {MAX_LENGTH}")
-    return head.type, head.length, buffer.tell()
+    if not found.type.isalpha():
+        raise BadFile(f"§3.2 chunk at offset {offset}: type {found.type!r} is not an ASCII letter")
+    if found.length > MAX_LENGTH:
+        raise BadFile(f"§3.2 chunk {found.type.decode()} at offset {offset}: length {found.length} is over {MAX_LENGTH}")
+    return found.type, found.length, buffer.tell()
 
 
 def scan(stream: BinaryIO, start: int = 0) -> File:
@@ -227,46 +204,59 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
     A file that ends early or goes wrong behind its header is returned with `problem` set: its size and metadata are known
     even if its picture is not. Raises BadFile or Unsupported for anything up to the header's CRC.
     """
-    stream.seek(0, io.SEEK_END)
-    size = stream.tell()
-    stream.seek(start)
-    front = stream.read(len(SIGNATURE) + Version.sizeof())
-    if not front.startswith(SIGNATURE):
-        raise BadFile(f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file")
-    if len(front) < len(SIGNATURE) + Version.sizeof():
-        raise Truncated("§3.1 the file ends inside its version")
-    version = Version.parse(front[len(SIGNATURE):])
-    if version.major != MAJOR:
-        raise Unsupported(f"§3.1 version {version.major}.{version.minor}: this decoder knows version {MAJOR}; update it")
+    size = stream.seek(0, io.SEEK_END)
+    with placed(start):
+        version = _front(stream, start)
     chunks: list[Chunk] = []
     header: Header | None = None
-    offset = start + len(front)
+    offset = start + HEADER_OFFSET
     problem: BadFile | None = None
     try:
         while not chunks or chunks[-1].type != DATA_CHUNK:
-            if len(chunks) == MAX_CHUNKS:
-                raise BadFile(f"§3.2 more than {MAX_CHUNKS} chunks")
-            kind, length, head = _head(stream, offset)
-            body = offset + head
-            chunk = Chunk(kind, offset, body, length, max(0, min(length, size - body)))
-            _check_order(chunk, chunks)
-            chunks.append(chunk)
-            if kind == HEADER_CHUNK:
-                if length > MAX_HEADER:
-                    raise BadFile(f"§3.2 chunk H: length {length} is over {MAX_HEADER}")
-                header = parse_header(read(stream, chunk, prefix=front[len(SIGNATURE):]))
-            if chunk.end > size:
-                raise Truncated(f"§3.2 chunk {kind.decode()} at offset {offset} should end at offset {chunk.end}; "
-                                f"the file ends at {size}")
-            offset = chunk.end
+            with placed(offset):
+                chunk = _chunk(stream, offset, size, chunks)
+                chunks.append(chunk)
+                if chunk.type == HEADER_CHUNK:
+                    header = parse_header(read(stream, chunk, prefix=Version.build(version)))
+                if chunk.end > size:
+                    raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {offset} should end at offset {chunk.end}; "
+                                    f"the file ends at {size}")
+                offset = chunk.end
         if size > offset:
-            raise BadFile(f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})")
+            with placed(offset):
+                raise BadFile(f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})")
     except BadFile as error:
         if header is None:
             raise
         problem = error
     assert header is not None                    # the first chunk is H, and the loop read it
     return File(version.major, version.minor, header, tuple(chunks), problem)
+
+
+def _front(stream: BinaryIO, start: int) -> Container:
+    """§3.1: signature and version."""
+    stream.seek(start)
+    front = stream.read(HEADER_OFFSET)
+    if not front.startswith(SIGNATURE):
+        raise BadFile(f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file")
+    if len(front) < HEADER_OFFSET:
+        raise Truncated("§3.1 the file ends inside its version")
+    version = Version.parse(front[len(SIGNATURE):])
+    if version.major != MAJOR:
+        raise Unsupported(f"§3.1 version {version.major}.{version.minor}: this decoder knows version {MAJOR}; update it")
+    return version
+
+
+def _chunk(stream: BinaryIO, offset: int, size: int, before: Sequence[Chunk]) -> Chunk:
+    """The chunk at `offset` of a file of `size` bytes, its place among the others checked."""
+    if len(before) == MAX_CHUNKS:
+        raise BadFile(f"§3.2 more than {MAX_CHUNKS} chunks")
+    kind, length, taken = head(stream, offset)
+    chunk = Chunk(kind, offset, offset + taken, length, max(0, min(length, size - offset - taken)))
+    _check_order(chunk, before)
+    if kind == HEADER_CHUNK and length > MAX_HEADER:
+        raise BadFile(f"§3.2 chunk H: length {length} is over {MAX_HEADER}")
+    return chunk
 
 
 def _check_order(chunk: Chunk, before: Sequence[Chunk]) -> None:
@@ -282,14 +272,7 @@ def _check_order(chunk: Chunk, before: Sequence[Chunk]) -> None:
 
 def read(stream: BinaryIO, chunk: Chunk, prefix: bytes = b"") -> bytes:
     """The body of a chunk, its CRC checked.  prefix: what else the CRC covers (§3.2: the version, for H)."""
-    raw = read_part(stream, chunk)
-    if len(raw) < chunk.length:
-        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: {len(raw)} of {chunk.length} bytes are there")
-    stored = stream.read(4)
-    if len(stored) < 4:
-        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: the file ends inside its CRC")
-    _compare(chunk, crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)), raw), Int32ub.parse(stored))
-    return raw
+    return b"".join(_checked(stream, chunk, prefix))
 
 
 def read_part(stream: BinaryIO, chunk: Chunk) -> bytes:
@@ -298,30 +281,35 @@ def read_part(stream: BinaryIO, chunk: Chunk) -> bytes:
     return stream.read(chunk.available)
 
 
-def _compare(chunk: Chunk, found: int, stored: int) -> None:
-    if found != stored:
-        raise BadFile(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: its CRC is {stored:08x}, its bytes give "
-                      f"{found:08x}; the file was damaged, fetch it again")
-
-
 def verify_chunk(stream: BinaryIO, file: File, chunk: Chunk) -> None:
-    """Check one chunk's CRC in pieces of 1 MiB, whatever its size."""
-    if chunk.end > chunk.body + chunk.available + 4:
-        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there")
+    """Check one chunk's CRC, whatever its size."""
     prefix = Version.build(dict(major=file.major, minor=file.minor)) if chunk.type == HEADER_CHUNK else b""
-    value = crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)))
-    stream.seek(chunk.body)
-    left = chunk.length
-    while left:
-        block = stream.read(min(left, 1 << 20))
-        if not block:
-            raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: the file ends inside it")
-        value = zlib.crc32(block, value)
-        left -= len(block)
-    stored = stream.read(4)
-    if len(stored) < 4:
-        raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {chunk.offset}: the file ends inside its CRC")
-    _compare(chunk, value, Int32ub.parse(stored))
+    for _ in _checked(stream, chunk, prefix):
+        pass
+
+
+def _checked(stream: BinaryIO, chunk: Chunk, prefix: bytes) -> Iterator[bytes]:
+    """The body in pieces of 1 MiB; then its CRC is compared."""
+    name = chunk.type.decode()
+    with placed(chunk.offset):
+        if chunk.available < chunk.length:
+            raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there")
+        value = crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)))
+        stream.seek(chunk.body)
+        left = chunk.length
+        while left:
+            piece = stream.read(min(left, PIECE))
+            if not piece:
+                raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: the file ends inside it")
+            value = zlib.crc32(piece, value)
+            left -= len(piece)
+            yield piece
+        stored = stream.read(4)
+        if len(stored) < 4:
+            raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: the file ends inside its CRC")
+        if value != Int32ub.parse(stored):
+            raise BadFile(f"§3.2 chunk {name} at offset {chunk.offset}: its CRC is {stored.hex()}, its bytes give {value:08x}; "
+                          "the file was damaged, fetch it again")
 
 
 def verify(stream: BinaryIO, file: File) -> None:

@@ -3,26 +3,69 @@
 A message says where (clause, chunk, byte offset), what was found, what was wanted, and what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SdfError(OSError):
-    """Anything this package reports about a file, a model or a request."""
+    """Anything this package reports about a file, a model or a request.
+
+    code    its class in §8, as the conformance suite spells it; status: what the command line exits with
+    offset  of the chunk that it is about (§9), or None
+    """
+
+    code = "error"
+    status = 1
+    offset: int | None = None
 
 
 class BadFile(SdfError):
     """The file breaks a rule of the specification: whoever wrote or carried it has to mend it."""
 
+    code = "bad"
+
 
 class Truncated(BadFile):
     """The file ends too early. What is there may still decode to a coarser picture."""
+
+    code = "truncated"
+    status = 5
 
 
 class Unsupported(SdfError):
     """A valid file, as far as can be told, that this decoder or this installation cannot decode."""
 
+    code = "unsupported"
+    status = 3
+
+
+class TooMuch(Unsupported):
+    """The file asks for more pixels or more work than the caller allows: a limit to be raised, if the file is to be trusted."""
+
 
 class MissingModel(Unsupported):
     """The weights that the file names are not to be had here, or are not the ones it was made with."""
 
+    code = "missing-model"
+    status = 4
+
 
 class BadInput(SdfError, ValueError):
     """The caller asked for something impossible: a parameter, a mode, a size."""
+
+    code = "input"
+
+
+@contextmanager
+def placed(offset: int) -> Iterator[None]:
+    """Errors from inside are about the chunk at `offset`, unless they say otherwise."""
+    try:
+        yield
+    except SdfError as error:
+        if error.offset is None and not isinstance(error, BadInput):
+            error.offset = offset
+            if "offset" not in str(error):
+                error.args = (f"{error} (chunk at offset {offset})",)
+        raise

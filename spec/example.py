@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdf_format import codec, container, kinds, schedule
+from sdf_format import codec, dump
 
 SPEC = Path(__file__).parent / "sdf-1.md"
 
@@ -21,37 +21,7 @@ def picture() -> np.ndarray:
 
 def annotated(data: bytes) -> str:
     """The file, a field a line, with its clause."""
-    file = container.scan(io.BytesIO(data))
-    head, payload = file.chunks
-    fields = kinds.parse(file.header)
-    plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, 2 * 4)
-    law = fields.schedule
-    flags = file.header.parameters[0]
-    lines = [
-        (8, "§3.1 signature"), (2, "§3.1 version 1.0"),
-        (1, "§3.2 type H"), (1, f"§3.2 length {head.length}"),
-        (1, f"§3.3 width {file.header.width}"), (1, f"§3.3 height {file.header.height}"), (1, "§3.3 kind diffc, mode RGB"),
-        (1, "§3.3 model sdf-tiny-1"), (4, "§3.3 first bytes of the SHA-256 of its weights"),
-        (1, f"§5.2 flags {flags:08b}: schedule form 0" + (", coder present" if flags & 8 else "")),
-    ]
-    if flags & 8:
-        lines.append((1, f"§5.2 coder trellis, L = {kinds.CODER_FIRST + fields.coder[1]}"))
-    lines.append((schedule.Law.sizeof(), "§4.2.1 " + ", ".join(f"{name} {law[name]}" for name in schedule.LAW_RANGES)))
-    if flags & 16:
-        lines.append((1, f"§5.2 denoiser {kinds.DENOISERS[fields.denoiser[0]]}, {fields.denoiser[1]} step(s)"))
-    lines += [
-        (4, "§3.2 CRC"), (1, "§3.2 type D"), (1, f"§3.2 length {payload.length}"),
-        (payload.length, f"§6.2 payload: steps of {', '.join(map(str, plan.bits))} bits"),
-        (4, "§3.2 CRC"),
-    ]
-    text, position = [], 0
-    for size, note in lines:
-        part = data[position : position + size]
-        rows = [part[i : i + 16].hex(" ") for i in range(0, len(part), 16)]
-        text += [f"{row:48}" + (f"# {note}" if i == 0 else "") for i, row in enumerate(rows)]
-        position += size
-    assert position == len(data), "a field of the file is missing from the annex"
-    return "\n".join(line.rstrip() for line in text)
+    return dump.as_text(dump.rows(io.BytesIO(data)), offsets=False)
 
 
 def annex() -> str:

@@ -90,8 +90,11 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     denoising = 1 if share == 0 else denoiser[1]
     calls = whole + denoising
 
+    progress(0, calls)      # before anything is allocated: the caller may refuse
+
     def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
-        progress(step, calls)
+        if step:
+            progress(step, calls)
         own = bits[ends[step] - plan.bits[step] : ends[step]]
         return coder.receive(own, dimensions, coder_bits, fields.seed, step).view_as(clean)
 
