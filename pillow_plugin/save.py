@@ -45,7 +45,7 @@ def inherited_profile(image: Image.Image) -> bytes | None:
 def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode completely, then write once: a save that fails leaves the file as Pillow opened it.
 
-    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("trellis" or "pfr"), coder_bits, denoiser ("mean",
+    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("tree", "trellis" or "pfr"), coder_bits, denoiser ("mean",
     "flow", "balanced" or "ancestral", or ("flow", steps)), prompt (str) and guidance (a number, or one for coding and one for denoising) for
     models that take them, device, progress; exif (bytes or Image.Exif), icc_profile (bytes; the image's own unless
     given or sRGB, None drops it), xmp (bytes), text (str by str).

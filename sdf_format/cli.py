@@ -182,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--model", default=None, help="default sdf-tiny-1, which comes with the package")
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
     encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
-    encode.add_argument("--coder", default=None, help="reverse channel coder: trellis (default) or pfr")
+    encode.add_argument("--coder", default=None, help="reverse channel coder: tree (default on a CPU), trellis (default on a CUDA device) or pfr")
     encode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="what decoders do by default: mean has the highest fidelity, flow is the most realistic")
     encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
     encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")

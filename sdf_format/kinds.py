@@ -14,11 +14,11 @@ from sdf_format.errors import BadFile, BadInput, Unsupported
 DIFFC = 0
 KINDS = {DIFFC: "diffc"}                # table 5.1
 
-TRELLIS, PFR = 0, 1
-CODERS = {TRELLIS: "trellis", PFR: "pfr"}   # table 5.2
-CODER_FIRST = 8                         # L, or bits a chunk, of parameter 0, §5.2
+TRELLIS, PFR, TREE = range(3)
+CODERS = {TRELLIS: "trellis", PFR: "pfr", TREE: "tree"}     # table 5.2
+CODER_FIRST = 8                         # L, K or bits a chunk, of parameter 0, §5.2
 CODER_PARAMETERS = range(11)            # 8..18
-DEFAULT_CODER = (TRELLIS, 14 - CODER_FIRST)
+DEFAULT_CODER = (TREE, 12 - CODER_FIRST)
 
 MEAN, FLOW, ANCESTRAL, BALANCED = range(4)
 DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral", BALANCED: "balanced"}      # table 5.3
@@ -50,7 +50,7 @@ ConditioningFields = Struct(
 DiffcParameters = Struct(
     "flags" / DiffcFlags,
     "seed" / If(this.flags.seed, VarInt),                                       # absent: 0
-    "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: trellis, L = 14
+    "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: tree, K = 12
     "schedule" / schedule.by_form(this.flags.form),
     "denoiser" / If(this.flags.denoiser, BitStruct("id" / BitsInteger(3), "steps" / BitsInteger(5))),    # absent: table 4.1
     "conditioning" / If(this.flags.conditioning, ConditioningFields),            # absent: no prompt, guidance 1

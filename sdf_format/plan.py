@@ -21,6 +21,8 @@ MEAN_FROM = 2.0                     # nat: files that reach this log-SNR name th
 # Payload bits up to which the sender can afford 2^L states: docs/experiments.md, "states".
 STATES = ((4_000, 16), (10_000, 15), (100_000, 14), (400_000, 12), (2_000_000, 10))
 FEWEST_STATES = 8
+TREE_WORDS = kinds.CODER_FIRST + kinds.DEFAULT_CODER[1]     # K: docs/experiments.md, "tree"
+TYPICAL = 40_000                    # payload bits of a photograph at middle quality
 PFR_CHUNK = 14                      # bits a chunk: docs/experiments.md, "pfr"
 
 
@@ -32,7 +34,8 @@ class Wishes:
     seed          0..2^32 - 1, of the shared randomness
     steps         1..255; chosen to suit if None
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
-    coder         a name of table 5.2; coder_bits: L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
+    coder         a name of table 5.2; None: tree, or where latents live on a CUDA device trellis, which such a device searches itself
+    coder_bits    K of the tree, L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
     conditioning  a prompt and guidance, kept in the file, for models that take them
     """
@@ -41,7 +44,7 @@ class Wishes:
     seed: int = 0
     steps: int | None = None
     table: int | None = None
-    coder: str = "trellis"
+    coder: str | None = None
     coder_bits: int | None = None
     denoiser: tuple[int, int] | None = None
     conditioning: kinds.Conditioning = kinds.Conditioning()
@@ -54,7 +57,7 @@ class Wishes:
             raise BadInput(f"steps {self.steps} is outside 1..255")
         if self.table is not None and (self.table not in schedule.registry() or self.steps is not None):
             raise BadInput(f"table {self.table!r}: wanted one of {sorted(schedule.registry())}, and no steps beside it")
-        if self.coder not in kinds.CODERS.values():
+        if self.coder is not None and self.coder not in kinds.CODERS.values():
             raise BadInput(f"coder {self.coder!r} is unknown here; known: {', '.join(kinds.CODERS.values())}")
         if self.coder_bits is not None and self.coder_bits - kinds.CODER_FIRST not in kinds.CODER_PARAMETERS:
             raise BadInput(f"coder_bits {self.coder_bits} is outside 8..18")
@@ -113,16 +116,18 @@ def plan(
         level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if wishes.quality is None else wishes.quality))
     else:
         limit = min(limit, 8 * room(smallest))
-    number = next(i for i, name in kinds.CODERS.items() if name == wishes.coder)
+    on_gpu = getattr(getattr(loaded, "latent_device", None), "type", "cpu") == "cuda"
+    coder = wishes.coder or kinds.CODERS[kinds.TRELLIS if on_gpu else kinds.TREE]
+    number = next(i for i, name in kinds.CODERS.items() if name == coder)
 
     def suited(bits: int) -> int:
         """The coder's parameter for a payload of so many bits."""
-        return wishes.coder_bits or (states_for(bits) if number == kinds.TRELLIS else PFR_CHUNK)
+        return wishes.coder_bits or {kinds.TREE: TREE_WORDS, kinds.TRELLIS: states_for(bits), kinds.PFR: PFR_CHUNK}[number]
 
     def capacity(parameter: int) -> tune.Capacity:
         return lambda bits, dimensions: diffc.CODERS[number].capacity(bits, parameter, dimensions)
 
-    guess = capacity(suited(limit) if room is not None else kinds.CODER_FIRST + kinds.DEFAULT_CODER[1])
+    guess = capacity(suited(limit if room is not None else TYPICAL))
 
     def counted(bits: int) -> int:
         return steps or tune.step_count(bits)

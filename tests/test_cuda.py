@@ -14,7 +14,7 @@ import torch
 from emulation import COMPILER, Emulation
 
 from sdf_format import cache, noise
-from sdf_format.rcc import gpu, nvrtc, pfr, trellis
+from sdf_format.rcc import codebook, gpu, nvrtc, pfr, trellis
 
 clause = pytest.mark.clause
 emulated = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
@@ -84,7 +84,7 @@ def test_ties_are_decided_as_the_clause_says(ascending):
         found = torch.zeros(1100, dtype=torch.uint8)
         ascending._search(found, products, borders, 0, 2, 8)
         branches = np.concatenate([products.numpy().reshape(1100, 3), np.zeros((1100, 1), np.int32)], axis=1).astype(np.float32)
-        paths = trellis._viterbi(branches, list(zip(borders, borders[1:])), trellis.codes(3, 8), 8)
+        paths = trellis._viterbi(branches, list(zip(borders, borders[1:])), codebook.codes(3, 8), 8)
         assert found.tolist() == np.concatenate(paths).tolist()
         assert found.any() == bool(largest)
 

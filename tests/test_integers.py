@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdf_format.rcc import integers, trellis
+from sdf_format.rcc import codebook, integers, trellis
 
 clause = pytest.mark.clause
 
@@ -23,12 +23,12 @@ def spiky(dimensions: int, spikes: int) -> torch.Tensor:
                                          (torch.zeros(1000), 100), (spiky(1, 1), 1), (spiky(40000, 2) * 1e-30, 3), (spiky(40000, 2) * 1e30, 3)])
 def test_no_sum_of_products_leaves_24_bits(shift, bits):
     target = integers.target(shift, trellis.capacity(bits, 12, len(shift)), 1)
-    assert target.dtype == torch.int32 and trellis.MIX * int(target.abs().max()) <= 1 << 24
-    branches, code = trellis._products(target, bits, 12, 5, 6)
+    assert target.dtype == torch.int32 and integers.MIX * int(target.abs().max()) <= 1 << 24
+    branches, code = codebook.products(target, trellis.walk_borders(bits), 12, 5, 6)
     assert (branches == np.round(branches)).all() and branches.any()
     spread = np.zeros((bits, 1 << 12))
     np.add.at(spread, (slice(None), code), branches[:, :-1])
-    trellis.walsh_hadamard(spread)
+    codebook.walsh_hadamard(spread)
     assert np.abs(spread).max(axis=1).sum() < 1 << 24       # so no path metric, either
 
 

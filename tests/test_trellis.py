@@ -14,11 +14,12 @@ import pytest
 import torch
 from conftest import SPEC, clauses
 from scipy import stats
+from second_reading import fingerprint, plain_spell, shift_of, some_bits, states_of
 
 from sdf_format import noise
 from sdf_format.errors import BadFile, Unsupported
 from sdf_format.payloads import diffc
-from sdf_format.rcc import trellis
+from sdf_format.rcc import codebook, mixing, trellis
 from sdf_format.schedule import Schedule
 
 clause = pytest.mark.clause
@@ -27,67 +28,6 @@ clause = pytest.mark.clause
 VECTOR = dict(dimensions=5003, state_bits=12, seed=2024, step=7)
 VECTOR_LENGTH = 1100
 VECTOR_SHA256 = "b6a505d68623d36a9e33ddfab0abc36ba17e4ab21027abda35dbc79b3ad792dc"
-
-
-def some_bits(count: int) -> np.ndarray:
-    return np.unpackbits(np.arange(-(-count // 8), dtype=np.uint32).astype(np.uint8) * np.uint8(73) + np.uint8(41))[:count]
-
-
-def fingerprint(z: torch.Tensor) -> str:
-    """SHA-256 of a displacement in units of 1/65536, as little-endian 32-bit integers."""
-    exact = z.double().numpy() * 65536
-    assert (exact == np.round(exact)).all()
-    return hashlib.sha256(exact.astype("<i4").tobytes()).hexdigest()
-
-
-def plain_receive(bits: list[int], dimensions: int, state_bits: int, seed: int, step: int) -> list[int]:
-    """§6.3.7 a second time, a bit and a dimension at a time, from nothing but the shared words; unit 1/65536."""
-    if not bits:
-        return [16 * int(x) for x in noise.normals(seed, step, 0, dimensions)]
-    plane = -(-dimensions // 128)
-    words = noise.words(seed, step, 1, 1, 3 * plane).flatten()
-
-    def sign(k: int, p: int) -> int:
-        return -1 if int(words[4 * k * plane + p // 32]) >> (p % 32) & 1 else 1
-
-    def hadamard(x: list[int]) -> list[int]:
-        return [sum((-1) ** (r & s).bit_count() * y for s, y in enumerate(x)) for r in range(256)]
-
-    count = len(bits)
-    walks = (count + 1023) // 1024
-    starts = {count * j // walks for j in range(walks)}
-    word = []
-    state = 0
-    for branch, bit in enumerate(bits):
-        state = (0 if branch in starts else 2 * state % 2**state_bits) + int(bit)
-        for place in range(1, dimensions * (branch + 1) // count - dimensions * branch // count + 1):
-            column = (place * 2654435769 % 2**32) >> (32 - state_bits)
-            word.append((-1 if (state & column).bit_count() % 2 else 1) * sign(2, len(word)))
-    columns, rest = divmod(dimensions, 256)
-    rows = [16 * x for x in word[:rest]]
-    for c in range(columns):
-        rows += hadamard(word[rest + 256 * c : rest + 256 * c + 256])
-    rows = [x * sign(1, p) for p, x in enumerate(rows)]
-    mixed = [16 * x for x in rows]
-    for c in range(columns):
-        mixed[c : 256 * columns : columns] = hadamard(rows[c : 256 * columns : columns])
-    offset = int(noise.words(seed, step, 1, 0, 1)[0, 0])
-    multiplier = max(1, dimensions * 2654435769 // 2**32)
-    while math.gcd(multiplier, dimensions) > 1:
-        multiplier += 1
-    result = [0] * dimensions
-    for p, x in enumerate(mixed):
-        result[(multiplier * p + offset) % dimensions] = 256 * x * sign(0, p)
-    return result
-
-
-def shift_of(norm: float, dimensions: int, seed: int, nonzero: int | None = None) -> torch.Tensor:
-    """A shift of a given length, on random `nonzero` coordinates (default: all)."""
-    rng = np.random.default_rng(seed)
-    shift = np.zeros(dimensions)
-    where = rng.permutation(dimensions)[: nonzero or dimensions]
-    shift[where] = rng.standard_normal(len(where))
-    return torch.from_numpy(shift * norm / np.linalg.norm(shift)).float()
 
 
 def projection(shift: torch.Tensor, bits: int, state_bits: int, seed: int) -> float:
@@ -107,7 +47,7 @@ def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, st
     own = some_bits(bits)
     z = trellis.receive(own, dimensions, state_bits, 77, 5)
     assert z.dtype == torch.float32 and z.shape == (dimensions,)
-    assert (z.double() * 65536).tolist() == plain_receive(own.tolist(), dimensions, state_bits, 77, 5)
+    assert (z.double() * 65536).tolist() == plain_spell(states_of(own.tolist(), 1024, state_bits), dimensions, state_bits, 77, 5)
 
 
 @clause("6.3.7")
@@ -182,7 +122,7 @@ def test_a_step_has_at_most_a_bit_a_dimension_and_dimensions_32_bit_numbers():
 @clause("6.3.3")
 def test_the_dealt_order_is_a_permutation_for_every_size():
     for dimensions in [*range(1, 700), 1024, 3072, 4095, 65536, 98304, 100_003]:
-        order = trellis.permutation(dimensions, 1, dimensions)
+        order = mixing.permutation(dimensions, 1, dimensions)
         assert (np.bincount(order, minlength=dimensions) == 1).all(), dimensions
 
 
@@ -345,9 +285,9 @@ def test_the_paths_of_unequal_walks_are_the_best(bits):
     """A plain Viterbi, a branch at a time, finds no better path."""
     dimensions, state_bits = 5000, 8
     shift = shift_of(1000, dimensions, bits)
-    mixed = trellis.mix_rows(trellis.deal(shift.numpy(), 4, 1) * trellis.signs(4, 1, trellis.MIDDLE, dimensions))
-    products = mixed.astype(float) * trellis.signs(4, 1, trellis.BASE, dimensions) / 256
-    code = trellis.codes(64, state_bits)
+    mixed = mixing.mix_rows(mixing.deal(shift.numpy(), 4, 1) * mixing.signs(4, 1, mixing.MIDDLE, dimensions))
+    products = mixed.astype(float) * mixing.signs(4, 1, mixing.BASE, dimensions) / 256
+    code = codebook.codes(64, state_bits)
     signs = 1 - 2.0 * (np.bitwise_count(np.arange(256)[:, None] & code) & 1)
     best = 0.0
     borders = trellis.walk_borders(bits)
@@ -368,12 +308,12 @@ def test_the_paths_of_unequal_walks_are_the_best(bits):
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("places, state_bits", [(1, 8), (2, 9), (40, 8), (300, 8), (33, 13), (700, 11)])
 def test_scores_are_the_inner_products_with_every_state(places, state_bits, sparse, monkeypatch):
-    monkeypatch.setattr(trellis, "SIGNS", math.inf if sparse else -1)
-    code = trellis.codes(places, state_bits)
+    monkeypatch.setattr(codebook, "SIGNS", math.inf if sparse else -1)
+    code = codebook.codes(places, state_bits)
     branches = np.pad(np.random.default_rng(places).standard_normal((5, places)), ((0, 0), (0, 1))).astype(np.float32)
     signs = 1 - 2.0 * (np.bitwise_count(np.arange(1 << state_bits)[:, None] & code) & 1)
     out = np.full((5, 1 << state_bits), np.nan, np.float32)
-    trellis._Scores(code, state_bits).fill(out, branches, np.empty(out.size, np.float32))
+    codebook.Scores(code, state_bits).fill(out, branches, np.empty(out.size, np.float32))
     assert np.allclose(out, branches[:, :-1] @ signs.T, atol=1e-4 * math.sqrt(places))
 
 
@@ -397,7 +337,7 @@ def test_ties_go_to_the_lowest_final_state_and_then_to_the_oldest_bits_0(values,
     tied = 0
     for _ in range(8):
         branches = rng.integers(-values, values + 1, (walks[-1][1], 3))
-        code = trellis.codes(3, 8)
+        code = codebook.codes(3, 8)
         padded = np.pad(branches, ((0, 0), (0, 1))).astype(np.float32)
         found = trellis._viterbi(padded, walks, code, 8)
         for (first, last), path in zip(walks, found, strict=True):

@@ -1,8 +1,8 @@
 """Reverse channel coders in the whole codec: `sdf bench coders IMAGE... [--bpp 0.03,0.06,0.12,0.24]`.
 
 Every coder walks with levels planned for what it delivers; the picture is the posterior mean at the end. Bytes are those of the
-payload alone: the same container goes around each. The last column is the share of bytes that the trellis saves at equal
-quality, from the curves of mean quality over the logarithm of the bytes (`--states` other than the file's choice: L of the trellis).
+payload alone: the same container goes around each. The last column is the share of bytes that the tree saves at equal
+quality, from the curves of mean quality over the logarithm of the bytes (`--states`: L of the trellis, if not the file's choice).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sdf_format import codec, diffusion, model, plan, tune
 from sdf_format.bench import metrics, reference
-from sdf_format.rcc import pfr, trellis
+from sdf_format.rcc import pfr, tree, trellis
 from sdf_format.schedule import law_bits, law_levels
 
 Channel = Callable[[Tensor, int, int], tuple[Tensor, float]]        # (shift, granted bits, step) -> received, bits spent
@@ -39,6 +39,7 @@ def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, tune.
         return channel
 
     chosen = state_bits or plan.states_for(payload_bits)
+    yield "tree", lambda b, d: tree.capacity(b, plan.TREE_WORDS, d), tune.GRANT, real(tree, plan.TREE_WORDS)
     yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), tune.GRANT, real(trellis, chosen)
     yield "exact sampling, ideal bits", lambda b, d: b, 1.0, exact
     # A chunk of the public rule costs 19.3 bits, about, for the 14 that it is granted.
@@ -94,8 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found.setdefault(name, {}).setdefault(bpp, []).append(
                     (spent / 8, metrics.psnr(image, picture), metrics.ms_ssim(image, picture) or float("nan")))
     curves = {name: [tuple(map(fmean, zip(*cells))) for cells in by_rate.values()] for name, by_rate in found.items()}
-    print("coder | bytes: PSNR, MS-SSIM | bytes that the trellis saves at equal PSNR, MS-SSIM")
+    print("coder | bytes: PSNR, MS-SSIM | bytes that the tree saves at equal PSNR, MS-SSIM")
     for name, points in curves.items():
         cells = "; ".join(f"{size:.0f}: {psnr:.2f}, {ms_ssim:.4f}" for size, psnr, ms_ssim in points)
-        gains = [saved([(p[0], p[i]) for p in curves["trellis"]], [(p[0], p[i]) for p in points]) for i in (1, 2)]
+        gains = [saved([(p[0], p[i]) for p in curves["tree"]], [(p[0], p[i]) for p in points]) for i in (1, 2)]
         print(f"{name} | {cells} | {gains[0]:+.1%}, {gains[1]:+.1%}")

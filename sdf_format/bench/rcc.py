@@ -12,11 +12,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sdf_format.bench import reference
-from sdf_format.rcc import gpu, pfr, trellis
+from sdf_format.plan import TREE_WORDS
+from sdf_format.rcc import gpu, pfr, tree, trellis
 
 PUBLISHED = (
     ("public code's kernel (DiffC, A40)", "16-bit chunks", 3.0 / 16),
@@ -55,10 +57,24 @@ def coders(bits: int, state_bits: Sequence[int]) -> Iterator[tuple[str, str, str
         yield "pfr", f"K={chunk}", "cpu", ours(pfr, chunk, bits)
     for state in state_bits:
         yield "trellis", f"L={state}", "cpu", ours(trellis, state, bits)
+    for kept in (256, 1024, 4096, 1 << 14, 1 << 16):
+        yield "tree", f"K={TREE_WORDS}, {kept} walks kept", "cpu", ours(_Keeping(kept), TREE_WORDS, bits)
     twin, device = gpu.on_device(trellis, torch.device("cuda") if torch.cuda.is_available() else None)
     if device.type == "cuda":
         for state in state_bits:
             yield "trellis", f"L={state}", torch.cuda.get_device_name(), ours(twin, state, bits, "cuda")
+
+
+class _Keeping:
+    """The tree coder whose sender keeps so many walks."""
+
+    receive = staticmethod(tree.receive)
+
+    def __init__(self, kept: int):
+        self.kept = kept
+
+    def send(self, shift: Tensor, bits: int, word_bits: int, seed: int, step: int) -> np.ndarray:
+        return tree.send(shift, bits, word_bits, seed, step, self.kept)
 
 
 def measure(send: Send, shifts: list[Tensor]) -> tuple[float, float, float]:

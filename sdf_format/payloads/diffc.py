@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sdf_format import diffusion, noise, schedule
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.kinds import CODER_FIRST, PFR, REALISM, TRELLIS, Diffc
+from sdf_format.kinds import CODER_FIRST, PFR, REALISM, TREE, TRELLIS, Diffc
 from sdf_format.model import Model
-from sdf_format.rcc import gpu, pfr, trellis
+from sdf_format.rcc import gpu, pfr, tree, trellis
 
 Progress = Callable[[int, int], None]
 
 ANCESTRAL_STREAM = 3                        # §6.1.1
-CODERS = {TRELLIS: trellis, PFR: pfr}        # table 5.2: modules with send, receive and capacity
+CODERS = {TRELLIS: trellis, PFR: pfr, TREE: tree}      # table 5.2: modules with send, receive and capacity
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdf_format import noise
-from sdf_format.rcc import integers, nvrtc, pfr, trellis
+from sdf_format.rcc import integers, mixing, nvrtc, pfr, tree, trellis
 
 LINES = 32                      # as in cuda/tile.cuh
 THREADS = 256                   # as there
@@ -46,19 +46,19 @@ class Mixing:
         return torch.empty(shape, dtype=dtype, device=self.kernels.device)
 
     def gather(self, places: Tensor, unit: float, seed: int, step: int) -> Tensor:
-        """z by dimension from integers by place, times a unit: twin of trellis.gather."""
+        """z by dimension from integers by place, times a unit: twin of mixing.gather."""
         dimensions = len(places)
         z = self._empty(dimensions, dtype=torch.float32)
         self.kernels.launch("noise", "gather", tiles(dimensions), THREADS,
-                            [z, places, unit, dimensions, seed, step, *trellis.order(seed, step, dimensions)])
+                            [z, places, unit, dimensions, seed, step, *mixing.order(seed, step, dimensions)])
         return z
 
     def deal(self, values: Tensor, seed: int, step: int) -> Tensor:
-        """Integers by dimension to integers by place: twin of trellis.deal."""
+        """Integers by dimension to integers by place: twin of mixing.deal."""
         places = torch.empty_like(values)
         dimensions = len(values)
         self.kernels.launch("noise", "deal", tiles(dimensions), THREADS,
-                            [places, values, dimensions, seed, step, *trellis.order(seed, step, dimensions)])
+                            [places, values, dimensions, seed, step, *mixing.order(seed, step, dimensions)])
         return places
 
     def normals(self, dimensions: int, seed: int, step: int) -> Tensor:
@@ -81,18 +81,22 @@ class Trellis(Mixing):
         if len(bits) == 0:
             return self.normals(dimensions, seed, step)
         count = len(bits)
-        own = self.upload(bits.astype(np.uint8))
-        states, places = self._empty(count), self._empty(dimensions)
+        own, states = self.upload(bits.astype(np.uint8)), self._empty(count)
         self.kernels.launch("noise", "walk_states", (-(-count // THREADS), 1), THREADS, [states, own, count, state_bits])
-        self.kernels.launch("noise", "read_walks", tiles(dimensions), THREADS, [places, states, dimensions, count, state_bits, seed, step])
-        return self.gather(places, 1.0 / trellis.MIX, seed, step)
+        return self.spell(states, dimensions, state_bits, seed, step)
+
+    def spell(self, words: Tensor, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
+        """(D,) float32 displacement from the word of every branch ((R,) int32, R > 0): twin of codebook.spell."""
+        places = self._empty(dimensions)
+        self.kernels.launch("noise", "read_walks", tiles(dimensions), THREADS, [places, words, dimensions, len(words), word_bits, seed, step])
+        return self.gather(places, 1.0 / integers.MIX, seed, step)
 
     def send(self, shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
         """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32 on the device).  §6.3.8"""
         if bits == 0:
             return np.empty(0, np.uint8)
         dimensions = shift.numel()
-        target = integers.target(shift, trellis.capacity(bits, state_bits, dimensions), trellis.private_seed(seed, step))
+        target = integers.target(shift, trellis.capacity(bits, state_bits, dimensions), mixing.private_seed(seed, step))
         borders = trellis.walk_borders(bits)
         walks, longest = len(borders) - 1, max(np.diff(borders).tolist())
         columns, _ = integers.narrowed(self.deal(target, seed, step))
@@ -122,6 +126,20 @@ class Trellis(Mixing):
                             [result, survivors, metrics, scores, first, bits], defines, shared)
 
 
+class Tree(Trellis):
+    """§6.5 on one device, but for its sender, whose few walks are the CPU's; methods as the functions of the module `tree`."""
+
+    def receive(self, bits: np.ndarray, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
+        """(D,) float32 displacement on the device, from a step's bits ((R,) of 0 and 1).  §6.5.3"""
+        if len(bits) == 0:
+            return self.normals(dimensions, seed, step)
+        return self.spell(self.upload(tree.words(bits, word_bits).astype(np.int32)), dimensions, word_bits, seed, step)
+
+    def send(self, shift: Tensor, bits: int, word_bits: int, seed: int, step: int) -> np.ndarray:
+        """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32 on the device).  §6.5.4"""
+        return tree.send(shift.cpu(), bits, word_bits, seed, step)
+
+
 class Pfr(Mixing):
     """§6.4 on one device; methods as the functions of the module `pfr`, but for where tensors are.
 
@@ -138,7 +156,7 @@ class Pfr(Mixing):
         places = self._empty(dimensions)
         self.kernels.launch("pfr", "read_candidates", (-(-dimensions // THREADS), 1), THREADS,
                             [places, chosen, self.table, dimensions, chunks, pfr.sign_bits(borders), seed, step])
-        return self.gather(places, 1.0 / (noise.NORMAL_ONE * math.isqrt(trellis.MIX)), seed, step)
+        return self.gather(places, 1.0 / (noise.NORMAL_ONE * math.isqrt(integers.MIX)), seed, step)
 
     def send(self, shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.ndarray:
         """(R,) uint8 bits of a sample around the wanted mean shift ((D,) float32 on the device).  §6.4.5"""
@@ -168,7 +186,7 @@ class Pfr(Mixing):
         return pfr.write_numbers(pfr.choose(records, pfr.score_unit(factor, narrowing, scale), bits), bits)
 
 
-TWINS = {trellis: Trellis, pfr: Pfr}
+TWINS = {trellis: Trellis, pfr: Pfr, tree: Tree}
 
 
 @lru_cache(maxsize=None)
@@ -188,4 +206,4 @@ def on_device(coder, device: torch.device | None):
 
 def tiles(dimensions: int) -> tuple[int, int]:
     """Grid of a mixing kernel: blocks of LINES lines of MIX places, and one for the places that are not mixed."""
-    return math.ceil(dimensions // trellis.MIX / LINES) + 1, 1
+    return math.ceil(dimensions // integers.MIX / LINES) + 1, 1

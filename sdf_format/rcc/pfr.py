@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sdf_format import noise
-from sdf_format.rcc import integers, trellis
+from sdf_format.rcc import codebook, integers, mixing, trellis
 from sdf_format.rcc.threads import single_blas_thread
 
 CHUNK_BITS = range(8, 19)       # bits granted to a chunk, the coder's parameter
@@ -40,7 +40,7 @@ CROWDING = 1.75
 
 def chunk_borders(dimensions: int, bits: int, chunk_bits: int) -> list[int]:
     """First place of every chunk of a step, and the end: ceil(R / chunk_bits) nearly equal chunks, at most D.  §6.4.1"""
-    return trellis.split(dimensions, min(dimensions, -(-bits // chunk_bits)))
+    return mixing.split(dimensions, min(dimensions, -(-bits // chunk_bits)))
 
 
 def sign_bits(borders: list[int]) -> int:
@@ -100,10 +100,10 @@ def receive(bits: np.ndarray, dimensions: int, chunk_bits: int, seed: int, step:
     place = np.arange(dimensions)
     within = place - np.repeat(borders[:-1], sizes)
     z = candidate_normals(seed, step, dimensions, index >> patterns, place)
-    odd = np.bitwise_count(index & trellis.codes(int(sizes.max()), patterns)[within] & (1 << patterns) - 1) & 1
+    odd = np.bitwise_count(index & codebook.codes(int(sizes.max()), patterns)[within] & (1 << patterns) - 1) & 1
     # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
-    mixed = trellis.gather(np.where(odd, -z, z).astype(np.float32), seed, step)
-    return torch.from_numpy(mixed / (noise.NORMAL_ONE * math.isqrt(trellis.MIX)))
+    mixed = mixing.gather(np.where(odd, -z, z).astype(np.float32), seed, step)
+    return torch.from_numpy(mixed / (noise.NORMAL_ONE * math.isqrt(integers.MIX)))
 
 
 @single_blas_thread()
@@ -117,7 +117,7 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
         return np.empty(0, np.uint8)
     borders = chunk_borders(shift.numel(), bits, chunk_bits)
     target, factor = integers.rounded(shift)
-    columns, narrowing = integers.narrowed(torch.from_numpy(trellis.deal(target.numpy().astype(np.float32), seed, step)))
+    columns, narrowing = integers.narrowed(torch.from_numpy(mixing.deal(target.numpy().astype(np.float32), seed, step)))
     scale = integers.chunk_scale(columns, len(borders) - 1)
     values = columns.numpy().astype(np.float32)
     records = [_records(values[first:last], scale, first, len(values), sign_bits(borders), chunk, seed, step)
@@ -127,7 +127,7 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
 
 def score_unit(factor: float, narrowing: float, scale: float) -> float:
     """What 1 of an integer score is of <candidate, shift>, from the powers of two that made it an integer."""
-    return 1 / (factor * narrowing * scale * noise.NORMAL_ONE * math.isqrt(trellis.MIX))
+    return 1 / (factor * narrowing * scale * noise.NORMAL_ONE * math.isqrt(integers.MIX))
 
 
 def choose(records: list[tuple[np.ndarray, np.ndarray, np.ndarray]], unit: float, bits: int) -> np.ndarray:
@@ -163,7 +163,7 @@ def _records(target: np.ndarray, scale: float, first: int, dimensions: int, patt
              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number, integer score, log of the Poisson process' time) of the candidates of a chunk that score
     better than all before them: no other can be chosen, whatever the factor of the shift."""
-    code = trellis.codes(len(target), patterns)
+    code = codebook.codes(len(target), patterns)
     bases = np.arange(1 << (OCTAVES - patterns))
     scores = np.zeros((len(bases), 1 << patterns), np.float32)
     strip = STRIP // len(bases)
@@ -175,7 +175,7 @@ def _records(target: np.ndarray, scale: float, first: int, dimensions: int, patt
         products = normals.reshape(len(bases), -1)[:, order - start] * target[order]
         np.rint(products * np.float32(scale), out=products)
         scores[:, cells] += np.add.reduceat(products, starts, axis=1)
-    trellis.walsh_hadamard(scores)
+    codebook.walsh_hadamard(scores)
     flat = scores.reshape(-1)[:CANDIDATES]
     best = np.maximum.accumulate(flat)
     number = np.flatnonzero(np.concatenate([[True], flat[1:] > best[:-1]]))
