@@ -73,13 +73,13 @@ def test_default_overhead_is_at_most_40_bytes():
 @clause("6.2", "9")
 def test_another_precision_and_thread_count_reads_the_same_bits(monkeypatch):
     """float32 and one thread against bfloat16 and two: every displacement is equal, pixels differ within §9."""
-    from sdf_format.rcc import trellis
+    from sdf_format.rcc import tree
 
     spec = model.MODELS[1]
     data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
     seen: list[bytes] = []
-    receive = trellis.receive
-    monkeypatch.setattr(trellis, "receive", lambda *a: seen.append(receive(*a).numpy().tobytes()) or receive(*a))
+    receive = tree.receive
+    monkeypatch.setattr(tree, "receive", lambda *a: seen.append(receive(*a).numpy().tobytes()) or receive(*a))
     state = tiny.load_safetensors(data)
     before = torch.get_num_threads()
     results = []

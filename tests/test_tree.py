@@ -16,7 +16,6 @@ from second_reading import plain_spell, shift_of, some_bits, states_of
 from sdf_format.rcc import codebook, tree, trellis
 
 clause = pytest.mark.clause
-SENT = "33772506a6c16398da59e78269c16300910ef6b1b60460a30356c14a2ae96d34"     # SHA-256 of 5000 bits, a byte each
 
 
 def projection(shift: torch.Tensor, bits: int, word_bits: int, seed: int) -> float:
@@ -93,12 +92,12 @@ def test_ties_do_not_let_all_walks_pass():
 
 
 @clause("6.5.4")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_bytes_do_not_depend_on_threads(threads):
-    before = torch.get_num_threads()
+def test_bits_do_not_depend_on_threads():
+    before, found = torch.get_num_threads(), set()
     try:
-        torch.set_num_threads(threads)
-        sent = tree.send(shift_of(90, 30_000, 1), 5000, 8, 1, 2)
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.add(tree.send(shift_of(90, 30_000, 1), 5000, 8, 1, 2).tobytes())
     finally:
         torch.set_num_threads(before)
-    assert hashlib.sha256(sent.tobytes()).hexdigest() == SENT
+    assert len(found) == 1

@@ -22,7 +22,7 @@ from sdf_format.rcc.threads import single_blas_thread
 WALK_BITS = 2048                # §6.5.1, longest walk
 STATE_BITS = 32                 # §6.5.2
 WORDS = range(8, 19)            # K, §6.5.2
-WORK = 1 << 23                  # walks that the sender compares in a step, about: docs/experiments.md, "width"
+WORK = 1 << 24                  # walks that the sender compares in a step, about: docs/experiments.md, "width"
 WIDTHS = (256, 1 << 14)         # walks that it keeps at a branch, least and most
 SAMPLE = 16                     # one walk in so many is looked at where the worse ones are to be found
 SCORES = 1 << 18                # inner products that it computes at a time, about
