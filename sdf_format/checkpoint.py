@@ -155,6 +155,15 @@ def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:
     return plain + ([Checkpoint(folder, refiner, "fp16")] if half else [])
 
 
+def lacking(folder: Path) -> list[str]:
+    """Components that a pipeline's index names and its folder does not have whole, as after a download that was cut off."""
+    index = read_json(folder / "model_index.json")
+    network = NETWORKS.get(index.get("_class_name", ""), "unet")
+    named = [name for name, value in index.items() if isinstance(value, list) and value[-1:] != [None]]
+    tensors = [n for n in (network, "vae", *TEXT) if n in named and not (tensor_files(folder / n, None) or tensor_files(folder / n, "fp16"))]
+    return tensors + [n for n in named if n.startswith(("scheduler", "tokenizer")) and not any((folder / n).glob("*.json"))]
+
+
 def file_sha256(path: Path) -> str:
     """Hexadecimal; computed once for a file of a name, size and time of change, and kept if it is large: 24 GB take a minute."""
     state = path.stat()
@@ -184,27 +193,3 @@ def located(names: tuple[str, ...]) -> tuple[Path | None, list[str]]:
             if (folder / "model_index.json").is_file():
                 return folder, looked
     return None, looked or ["SDF_MODEL_DIR (not set)"]
-
-
-PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model", "*/*.jinja"]
-
-
-def from_hub(repository: str, gigabytes: float, download: bool, wanted: list[str] = PIPELINE_FILES) -> Path | None:
-    """The hub cache's folder of a repository; fetched, announced on stderr, if `download` allows it. None if it is not to be had."""
-    import sys
-
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        return None
-    unwanted = ["*.fp16*", "*.non_ema*", "vae_*/*", "*safety_checker*", "*flax*", "*onnx*"]     # the same weights once more
-    try:
-        return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
-    except (OSError, ValueError):
-        if not download:
-            return None
-    print(f"downloading {repository}: about {gigabytes:g} GB", file=sys.stderr)
-    try:
-        return Path(snapshot_download(repository, allow_patterns=wanted, ignore_patterns=unwanted))
-    except (OSError, ValueError) as error:
-        raise MissingModel(f"§4.4 {repository} could not be downloaded: {str(error).splitlines()[0]}") from error

@@ -10,7 +10,7 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sdf_format import checkpoint
+from sdf_format import checkpoint, hub
 from sdf_format.checkpoint import Checkpoint
 from sdf_format.container import HASH_SHORT, Header
 from sdf_format.errors import BadInput, MissingModel, Unsupported
@@ -99,8 +99,9 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
         folder, here = checkpoint.located((own, repository.rpartition("/")[2], repository, repository.replace("/", "--")))
         if folder is None and number and (inside := _refiner_of(folders[0])):
             folder = inside
-        folder = folder or checkpoint.from_hub(repository, source.gigabytes, download)
-        looked += [*here, f"the hub cache ({repository})"]
+        folder = folder or hub.folder_of(repository, source.gigabytes, download)
+        cache = hub.place()
+        looked += [*here, f"{repository} in the hub cache {cache}" if cache else "no hub cache (the package huggingface_hub is not installed)"]
         if folder is None:
             raise MissingModel(
                 f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about {source.gigabytes:g} GB "
@@ -111,10 +112,6 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
     if wrong:
         raise MissingModel(f"§4.4 {folders[0]} is not {spec.name}: {'; '.join(wrong)}")
     return checkpoint.variants(folders[0], folders[1] if len(folders) > 1 else None)
-
-
-def _download_allowed() -> bool:
-    return os.environ.get("SDF_DOWNLOAD", "") not in ("", "0")
 
 
 def find(name: str | os.PathLike[str], download: bool | None = None) -> Found:
@@ -134,7 +131,7 @@ def find(name: str | os.PathLike[str], download: bool | None = None) -> Found:
     spec = MODELS[key]
     if spec.published is None:
         return Found(key, spec, bytes.fromhex(spec.sha256))
-    choice = _candidates(key, _download_allowed() if download is None else download)
+    choice = _candidates(key, hub.allowed() if download is None else download)
     if not choice:
         raise MissingModel(f"§4.4 {spec.name}: its folder has no safetensors weights; pickled ones are never loaded")
     return Found(key, spec, choice[0].sha256(), choice[0])
@@ -153,7 +150,7 @@ def find_for(header: Header, download: bool | None = None) -> Found:
             raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; this installation has "
                                f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file")
         return Found(header.model, spec, ours)
-    here = {c: c.sha256() for c in _candidates(header.model, _download_allowed() if download is None else download)}
+    here = {c: c.sha256() for c in _candidates(header.model, hub.allowed() if download is None else download)}
     for choice, sha256 in here.items():
         if sha256[:HASH_SHORT] == header.weights:
             return Found(header.model, spec, sha256, choice)

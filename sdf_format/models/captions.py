@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sdf_format import checkpoint
+from sdf_format import checkpoint, hub
 from sdf_format.errors import MissingModel
 
 REPOSITORY = "Salesforce/blip-image-captioning-base"
@@ -23,8 +23,8 @@ def folder() -> Path:
     bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
     own = REPOSITORY.rpartition("/")[2]
     found = next((b / own for b in bases if (b / own / "config.json").is_file()), None)
-    found = found or checkpoint.from_hub(REPOSITORY, GIGABYTES, os.environ.get("SDF_DOWNLOAD", "") not in ("", "0"),
-                                         ["*.json", "*.safetensors", "*.txt"])
+    found = found or hub.folder_of(REPOSITORY, GIGABYTES, hub.allowed(), ("config.json", "*.json", "*.safetensors", "*.txt"),
+                                   lambda place: [] if checkpoint.tensor_files(place, None) else ["weights"])
     if found is None or not checkpoint.tensor_files(found, None):
         raise MissingModel(f"the captioner {REPOSITORY} (about {GIGABYTES:g} GB) is not in a folder {own} of SDF_MODEL_DIR nor in the hub's cache; "
                            "set SDF_DOWNLOAD=1 to have it fetched, or give a prompt of your own")
