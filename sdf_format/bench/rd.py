@@ -47,11 +47,12 @@ class Job:
     setting: str
     work: Path
     latents: Path | None
+    slowest: bool = True
 
     def key(self, digest: str) -> str:
         """Of its results in the work folder: everything that could change them."""
         ours = [model.find(self.codec, download=False).sha256.hex()] if self.codec not in rivals.RIVALS else []
-        return hashlib.sha256(json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents)]).encode()).hexdigest()[:24]
+        return hashlib.sha256(json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents), self.slowest]).encode()).hexdigest()[:24]
 
 
 def images_of(folders: Sequence[Path]) -> list[Path]:
@@ -94,7 +95,7 @@ def run(job: Job) -> list[dict]:
     original, _ = _original(job.image, job.latents)
     start = time.perf_counter()
     if job.codec in rivals.RIVALS:
-        data = rivals.encode(job.codec, original, int(job.setting), slowest=True)
+        data = rivals.encode(job.codec, original, int(job.setting), job.slowest)
     else:
         data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec).data
     encode_seconds = time.perf_counter() - start
@@ -132,11 +133,11 @@ def models_here() -> list[str]:
     return found
 
 
-def jobs_of(images: list[Path], rates: list[str], work: Path, latents: Path | None, models: Sequence[str]) -> list[list[Job]]:
+def jobs_of(images: list[Path], rates: list[str], work: Path, latents: Path | None, models: Sequence[str], quick: bool = False) -> list[list[Job]]:
     """Jobs by image, in groups that a process does one after the other; slow ones first, so that none is left alone at the end."""
     ours = [(name, rate) for name in models for rate in sorted(rates, key=float, reverse=True)]
-    others = [(name, str(quality)) for name in rivals.available() for quality in rivals.RIVALS[name].curve]
-    return [[Job(image, name, setting, work, latents) for name, setting in group] for group in (ours, others) for image in images]
+    others = [(name, str(quality)) for name in rivals.available() for quality in (rivals.RIVALS[name].few if quick else rivals.RIVALS[name].curve)]
+    return [[Job(image, name, setting, work, latents, not quick) for name, setting in group] for group in (ours, others) for image in images]
 
 
 def run_all(jobs: list[Job]) -> list[dict]:
@@ -217,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("sdf-bench-work"), help="folder for results so far, default ./sdf-bench-work")
     parser.add_argument("--model", action="append", help="of table 4.1, or the folder of a pipeline; may be given again; default all at hand")
     parser.add_argument("--jobs", type=int, default=0, help="processes, default one a core; 1 runs in this one, with all threads")
+    parser.add_argument("--quick", action="store_true", help="the other codecs at fewer settings and their usual effort (AVIF speed 2, JPEG XL effort 7)")
     parser.add_argument("--latents", type=Path, help="weights of a TAESD-like encoder: adds the distance in its latents, and of patches")
     args = parser.parse_args(arguments)
     images = images_of(args.folders)
@@ -227,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = args.model or models_here()
     if not args.jobs and any(model.find(name).checkpoint for name in models):
         args.jobs = 1               # every process would load such a model for itself
-    todo = jobs_of(images, rates, args.work, args.latents, models)
+    todo = jobs_of(images, rates, args.work, args.latents, models, args.quick)
     rows: list[dict] = []
 
     def done(found: list[dict], count: int) -> None:
