@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from pictures import picture
 
 from sdf_format.models.tiny_net import TinyNet
-from sdf_format.training import fit, plot, prepare
+from sdf_format.training import card, fit, plot, prepare
 
 
 def photograph(seed: int, side: int = 300) -> Image.Image:
@@ -87,3 +88,16 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
         assert torch.equal(value, b["ema"][name]), name
     plot.main([f"{tmp_path}/straight/log.jsonl", "--out", f"{tmp_path}/log.svg"])
     assert "<svg" in (tmp_path / "log.svg").read_text()
+    (tmp_path / "data/MANIFEST.json").write_text(json.dumps([{"source": "made", "licence": "CC0"}] * 3))
+    written = tmp_path / "card.md"
+    for _ in range(2):          # writing again changes nothing
+        card.main(["--run", f"{tmp_path}/straight", "--data", f"{tmp_path}/data", f"{written}"])
+        text = written.read_text()
+        weights = (tmp_path / "straight/weights.safetensors").read_bytes()
+        assert f"{sum(p.numel() for p in TinyNet(outer=16, inner=16, embedding=8).parameters()):,} parameters" in text
+        assert hashlib.sha256(weights).hexdigest() in text and "| 3 | made | CC0 |" in text and text.count("## ") == 0 and "steps 4" in text
+        assert text.count("| 20 |") == 1
+    written.write_text("no marks")
+    with pytest.raises(SystemExit):
+        card.main(["--run", f"{tmp_path}/straight", "--data", f"{tmp_path}/data", f"{written}"])
+    assert written.read_text() == "no marks"
