@@ -31,6 +31,7 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     try:
         fields = kinds.parse(header)
         result |= FACTS[header.kind](file, fields, spec)
+        errors += result.pop("problems", [])
     except SdfError as error:
         errors.append(str(error))
     result["chunks"] = []
@@ -54,7 +55,7 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
 
 
 def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
-    """§5.2, defaults filled in."""
+    """§5.2, defaults filled in.  problems: what is wrong in spite of a header that can be read."""
     number, steps = fields.denoiser or (spec.denoiser if spec else (None, None))
     result: dict[str, Any] = {
         "seed": fields.seed,
@@ -70,7 +71,10 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
     payload = file.find(DATA_CHUNK)
     if payload and spec:
         cells = math.prod(spec.padded(n) // spec.cell for n in (file.header.width, file.header.height))
-        plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
+        try:
+            plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
+        except SdfError as error:
+            return {**result, "problems": [str(error)]}         # the fields are worth knowing all the same
         result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
                               for level, bits in zip(plan.levels, plan.bits)]
     return result

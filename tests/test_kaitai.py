@@ -1,0 +1,96 @@
+"""The second parser, made from spec/sdf.ksy, against ours."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from independent import COMPILED, REFUSALS, compiled, facts, parsed, same
+from pictures import picture, saved
+from test_inspection import EXAMPLE
+
+from sdf_format import container, kinds, report, schedule
+from sdf_format.errors import SdfError
+
+clause = pytest.mark.clause
+
+FIELDS = [
+    kinds.Diffc(schedule.LAW, dict(steps=9, end=-512, slope=127, bend=-64), seed=2**32 - 1, coder=(kinds.TRELLIS, 10), denoiser=(kinds.MEAN, 1)),
+    kinds.Diffc(schedule.LAW, dict(steps=255, end=511, slope=0, bend=63), denoiser=(kinds.ANCESTRAL, 31), extension=b"later"),
+    kinds.Diffc(schedule.REGISTERED, dict(table=300, gain=2**32 - 1), coder=(kinds.PFR, 0), denoiser=(kinds.FLOW, 8)),
+    kinds.Diffc(schedule.INLINE, dict(steps=3, first=-200, rises=[1, 128], bits=[0, 2**21, 7]), conditioning=kinds.Conditioning("a cat", 2.5, 0.125)),
+    kinds.Diffc(schedule.INLINE, dict(steps=0, first=5, rises=[], bits=[]), seed=128, denoiser=(kinds.BALANCED, 3), extension=b""),
+]
+
+
+def of(fields: kinds.Diffc, payload: bytes = b"payload", **change) -> bytes:
+    header = dict(width=300, height=65535, mode="RGBA", kind=kinds.DIFFC, model=1, weights=b"abcd", parameters=kinds.build(fields))
+    return container.build(container.Header(**header | change), payload, [(b"t", b"\0key\0value"), (b"q", b""), (b"A", b"\3x")])
+
+
+def described(data: bytes) -> dict:
+    return report.describe(io.BytesIO(data), len(data))
+
+
+def mended(data: bytes) -> bytes:
+    """The same chunks with the CRCs that their bytes call for, as far as there are chunks."""
+    made, offset, prefix = data[:10], 10, data[8:10]
+    while offset < len(data):
+        try:
+            kind, length, head = container.head(io.BytesIO(data), offset)
+        except SdfError:
+            break
+        end = offset + head + length
+        if end + 4 > len(data):
+            break
+        made += data[offset:end] + zlib.crc32((prefix if kind == b"H" else b"") + data[offset:end]).to_bytes(4, "big")
+        offset = end + 4
+    return made + data[offset:]
+
+
+@clause("3.1", "3.2", "3.3", "4.2.1", "4.2.2", "4.2.3", "5.2")
+@pytest.mark.parametrize("fields", FIELDS)
+@pytest.mark.parametrize("change", [{}, dict(model=0, weights=bytes(range(32)), channels=300, cell=64, mode="LA")])
+def test_two_parsers_agree_on_every_field(fields, change):
+    data = of(fields, **change)
+    assert not same(described(data), facts(data))
+
+
+def test_they_agree_on_what_the_encoder_writes():
+    for data in (EXAMPLE, saved(picture(40, 24), target_bytes=200, exif=b"MM\0*\0\0\0\x08\0\0\0\0\0\0", text={"a": "b" * 200})):
+        assert not same(described(data), facts(data))
+
+
+@clause("2", "3.2", "3.3", "5.2")
+@given(st.sampled_from(FIELDS), st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), min_size=1, max_size=3), st.integers(-40, 0),
+       st.binary(max_size=3))
+def test_they_agree_on_damaged_files(fields, changes, cut, tail):
+    """Whatever ours accepts, theirs accepts and reads alike; what theirs refuses, so does ours."""
+    data = bytearray(of(fields))
+    for place, value in changes:
+        data[place % len(data)] = value
+    data = mended(bytes(data[: len(data) + cut]) + tail)
+    try:
+        theirs = facts(data) if (file := parsed(data)).chunks[0].body.kind == kinds.DIFFC else None
+    except REFUSALS:
+        theirs = None
+        file = None
+    try:
+        stream = io.BytesIO(data)
+        found = container.scan(stream)
+        container.verify(stream, found)
+        kinds.parse(found.header)
+    except SdfError:
+        return
+    assert file is not None and theirs is not None and not same(described(data), theirs)
+
+
+def test_the_compiled_parser_is_that_of_the_specification():
+    package = os.environ.get("KAITAI_COMPILER")
+    if not package:
+        pytest.skip("KAITAI_COMPILER names no folder of npm's kaitai-struct-compiler")
+    assert compiled(package) == COMPILED.read_text()
