@@ -18,6 +18,7 @@ clause = pytest.mark.clause
 
 ANNEX = re.search(r"## Annex A.*?```\n(.*?)```", SPEC.read_text(), re.S)[1]
 EXAMPLE = bytes.fromhex("".join(line.split("#")[0] for line in ANNEX.splitlines()))
+DATA = container.scan(io.BytesIO(EXAMPLE)).find(b"D").offset
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,8 @@ def test_damaged_files_are_dumped_completely(changes, cut, tail):
 @clause("3.2")
 @pytest.mark.parametrize("change, offset", [
     (lambda d: b"x" + d[1:], 0), (lambda d: d[:9], 0), (lambda d: d[:8] + b"\2" + d[9:], 0),
-    (lambda d: d[:12] + b"\0" + d[13:], 10), (lambda d: d[:40] + b"\0" + d[41:], 31), (lambda d: d[:50], 31), (lambda d: d[:31], 31),
-    (lambda d: d + b"x", len(EXAMPLE)), (lambda d: d[:31] + b"Q\0" + d[31:], 31),
+    (lambda d: d[:12] + b"\0" + d[13:], 10), (lambda d: d[:DATA + 9] + b"\0" + d[DATA + 10:], DATA), (lambda d: d[:50], DATA),
+    (lambda d: d[:DATA], DATA), (lambda d: d + b"x", len(EXAMPLE)), (lambda d: d[:DATA] + b"Q\0" + d[DATA:], DATA),
 ])
 def test_errors_have_the_offset_of_their_chunk(change, offset):
     data = change(EXAMPLE)
