@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8ub, Nibble, Prefixed, Struct, VarInt, this
+from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8sb, Int8ub, Nibble, Prefixed, Struct, VarInt, this
 
 from sdf_format import compression, schedule
 from sdf_format.container import Header
@@ -27,6 +27,12 @@ FLOW_STEPS = 3                          # where a caller names flow or ancestral
 
 GUIDANCE = 8                            # unit 1/n, §5.2
 PROMPT_LIMIT = 8192                     # bytes, §5.2
+
+CLEANUP_LEVEL = 8                       # unit 1/n nat, §5.5
+CLEANUP_GAIN = 64                       # unit 1/n, §5.5
+
+# Table 5.3 and steps, §5.2
+DenoiserFields = BitStruct("id" / BitsInteger(3), "steps" / BitsInteger(5))
 
 # §5.2 DiffC flags: what follows, and in which form
 DiffcFlags = BitStruct(
@@ -52,9 +58,16 @@ DiffcParameters = Struct(
     "seed" / If(this.flags.seed, VarInt),                                       # absent: 0
     "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: tree, K = 12
     "schedule" / schedule.by_form(this.flags.form),
-    "denoiser" / If(this.flags.denoiser, BitStruct("id" / BitsInteger(3), "steps" / BitsInteger(5))),    # absent: table 4.1
+    "denoiser" / If(this.flags.denoiser, DenoiserFields),                       # absent: table 4.1
     "conditioning" / If(this.flags.conditioning, ConditioningFields),            # absent: no prompt, guidance 1
     "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
+)
+
+# §5.5 Clean-up
+CleanupFields = Struct(
+    "denoiser" / DenoiserFields,
+    "level" / Int8sb,                           # log-SNR, 1/8 nat
+    "gain" / Int8ub,                            # 1/64
 )
 
 
@@ -145,6 +158,33 @@ def _build_diffc(fields: Diffc) -> bytes:
         conditioning=build_conditioning(fields.conditioning),
         extension=fields.extension,
     ))
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """§5.5.  denoiser: (id, steps), table 5.3, not ancestral; level: log-SNR [1/CLEANUP_LEVEL nat]; gain [1/CLEANUP_GAIN]"""
+
+    denoiser: tuple[int, int]
+    level: int
+    gain: int
+
+
+def parse_cleanup(raw: Container | None) -> Cleanup | None:
+    """§5.5 and its rules, for the kinds that have it."""
+    if raw is None:
+        return None
+    number, steps = raw.denoiser.id, raw.denoiser.steps
+    if number not in REALISM:
+        raise Unsupported(f"§5.5 clean-up by denoiser {number}: this decoder knows {sorted(REALISM)} there")
+    if not steps or number == MEAN and steps != 1:
+        raise BadFile(f"§5.5 clean-up: {steps} steps of {DENOISERS[number]}")
+    if not raw.gain:
+        raise BadFile("§5.5 clean-up: a gain of 0")
+    return Cleanup((number, steps), raw.level, raw.gain)
+
+
+def build_cleanup(cleanup: Cleanup | None) -> dict[str, object] | None:
+    return cleanup and dict(denoiser=dict(id=cleanup.denoiser[0], steps=cleanup.denoiser[1]), level=cleanup.level, gain=cleanup.gain)
 
 
 Fields = Diffc
