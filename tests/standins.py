@@ -16,7 +16,13 @@ from sdf_format.model import MODELS, by_name
 NAMES = [spec.name for spec in MODELS.values() if spec.published]
 
 
-def _network(name: str) -> torch.nn.Module:
+def refiner() -> torch.nn.Module:
+    """SDXL's, which halves once more than the network before it: sides of 32 pixels are not always multiples of its cells."""
+    return unet(sample_size=128, block_out_channels=(8, 8, 16, 16), down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",),
+                up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",), **added(5))
+
+
+def network(name: str) -> torch.nn.Module:
     if name in ("sd15", "sd21"):
         return unet(sample_size=64 if name == "sd15" else 96, block_out_channels=(8, 8, 8, 8),
                     down_block_types=("CrossAttnDownBlock2D",) + ("DownBlock2D",) * 3,
@@ -48,9 +54,9 @@ def save(name: str, base: Path) -> Path:
     settings = MODELS[by_name(name)].published.settings
     torch.manual_seed(len(name))
     if settings.prediction == "flow":
-        return _write(base / name, settings.pipeline, transformer=_network(name), vae=_autoencoder(name),
+        return _write(base / name, settings.pipeline, transformer=network(name), vae=_autoencoder(name),
                       scheduler=diffusers.FlowMatchEulerDiscreteScheduler())
-    _write(base / name, settings.pipeline, unet=_network(name), vae=_autoencoder(name), scheduler=scheduler(settings.prediction))
+    _write(base / name, settings.pipeline, unet=network(name), vae=_autoencoder(name), scheduler=scheduler(settings.prediction))
     if name == "sdxl":
-        _write(base / "sdxl-refiner", "StableDiffusionXLImg2ImgPipeline", unet=unet(**added(5)), vae=_autoencoder(name), scheduler=scheduler())
+        _write(base / "sdxl-refiner", "StableDiffusionXLImg2ImgPipeline", unet=refiner(), vae=_autoencoder(name), scheduler=scheduler())
     return base / name

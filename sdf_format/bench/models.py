@@ -1,6 +1,7 @@
 """Published models at their true shapes with random weights: `sdf bench models [--names sd15,sdxl,flux1-dev] [--size 768x512]`.
 
 Time and memory do not depend on the weights' values, so nothing is downloaded. Text encoders are left out: they run once a prompt.
+Where a model has a refiner, the walk is counted with the network's time and the denoiser with the refiner's: levels above 1.3 nat are its own.
 Rows marked "published" are DiffC's own figures on an A40.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +19,10 @@ import numpy as np
 import torch
 
 from sdf_format.codec import pick_device
+from sdf_format.errors import BadInput
 from sdf_format.model import MODELS
 from sdf_format.model import by_name as number_of
-from sdf_format.models import autoencoder, prompts, stable
+from sdf_format.models import autoencoder, stable
 
 SD_BLOCKS = dict(down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
 XL_TIME = dict(addition_embed_type="text_time", addition_time_embed_dim=256, use_linear_projection=True)
@@ -39,31 +42,43 @@ NETWORKS: dict[str, dict] = {
                         qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "z-image-turbo": {},                    # the defaults of its class
 }
+REFINERS = {
+    "sdxl": dict(sample_size=128, cross_attention_dim=1280, attention_head_dim=(6, 12, 24, 24), block_out_channels=(384, 768, 1536, 1536),
+                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+                 up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), transformer_layers_per_block=4,
+                 projection_class_embeddings_input_dim=2560, **XL_TIME),
+}
+AUTOENCODER = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
+                   up_block_types=("UpDecoderBlock2D",) * 4)
+COARSE, FINE = 1.0, 0.1     # noise levels of a network's predictions and of a refiner's
 TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32}       # of text, as the pipelines pad it; Z-Image does not
 PUBLISHED = (("SD 1.5, DiffC", "0.6 to 9.4", "2.9 to 8.5"), ("SDXL, DiffC", "3 to 46", "15 to 37"), ("Flux, DiffC", "21 to 321", "98 to 215"))
 
 
-def made(name: str, device: torch.device) -> stable.Stable:
-    """The model with random weights: its network without its refiner, whose steps are as expensive, and its autoencoder."""
-    published = MODELS[number_of(name)].published
-    if published is None or name not in NETWORKS:
-        raise ValueError(f"model {name!r}: wanted one of {', '.join(NETWORKS)}")
-    settings = published.settings
-    kind, _ = stable.ADAPTERS[settings.pipeline]
+def network(pipeline: str, config: dict, device: torch.device) -> torch.nn.Module:
+    """A pipeline's network with random weights, in the precision of the device."""
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(stable.precision(device))
         with device:
-            net = getattr(diffusers, kind)(**NETWORKS[name]).eval().requires_grad_(False)
+            return getattr(diffusers, stable.ADAPTERS[pipeline][0])(**config).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
+
+
+def made(name: str, device: torch.device) -> stable.Stable:
+    """The model with random weights: its network, its refiner if it has one, and its autoencoder."""
+    if name not in NETWORKS:
+        raise BadInput(f"model {name!r}: wanted one of {', '.join(NETWORKS)}")
+    published = MODELS[number_of(name)].published
+    assert published
+    settings = published.settings
+    nets = [stable.prepared(network(settings.pipeline, config, device), device) for config in (NETWORKS[name], REFINERS.get(name)) if config is not None]
     with device:
-        images = diffusers.AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=settings.channels, sample_size=settings.native,
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, scaling_factor=settings.scaling,
-            shift_factor=settings.shift).eval().requires_grad_(False)
-    model = stable.Stable(None, settings, stable.prepared(net, device), None, autoencoder.Images(images), device)
-    model._told["", False] = prompts.nothing(settings.pipeline, net, False, device, TOKENS.get(name, prompts.CLIP_TOKENS))
+        images = diffusers.AutoencoderKL(**AUTOENCODER, latent_channels=settings.channels, sample_size=settings.native,
+                                         scaling_factor=settings.scaling, shift_factor=settings.shift).eval().requires_grad_(False)
+    model = stable.Stable(None, settings, nets[0], nets[1] if nets[1:] else None, autoencoder.Images(images), device)
+    model.tokens = TOKENS.get(name, model.tokens)
     return model
 
 
@@ -80,7 +95,8 @@ def seconds(work: Callable[[], object], device: torch.device, runs: int) -> floa
 
 
 def measure(name: str, width: int, height: int, device: torch.device, runs: int) -> dict[str, float]:
-    """Seconds of one prediction, of the autoencoder's two ways; parameters [billion]; peak memory [GB], 0 where unknown."""
+    """Seconds of one prediction, of the refiner's (or the same again), of the autoencoder's two ways; parameters [billion], those of
+    the refiner included; peak memory [GB] of the GPU, or elsewhere of this process so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     model = made(name, device)
@@ -88,12 +104,14 @@ def measure(name: str, width: int, height: int, device: torch.device, runs: int)
     pixels = np.random.default_rng(0).integers(0, 256, (spec.padded(height), spec.padded(width), 3), np.uint8)
     latent = model.encode(pixels)
     y = latent.to(device)
+    predict = seconds(lambda: model.predict(y, COARSE), device, runs)
     return {
-        "predict": seconds(lambda: model.predict(y, 1.0), device, runs),
+        "predict": predict,
+        "refine": seconds(lambda: model.predict(y, FINE), device, runs) if model.refiner else predict,
         "encode": seconds(lambda: model.encode(pixels), device, runs),
         "decode": seconds(lambda: model.decode(latent), device, runs),
-        "parameters": sum(p.numel() for p in model.net.parameters()) / 1e9,
-        "memory": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
+        "parameters": sum(p.numel() for net in (model.net, model.refiner) if net for p in net.parameters()) / 1e9,
+        "memory": (torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e9,
     }
 
 
@@ -109,14 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device(pick_device(args.device))
     width, height = map(int, args.size.split("x"))
     print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device}, {stable.precision(device)}, {args.size}")
-    print("model | billion parameters | s a prediction | s encode | s decode | GB; without the coder's own time")
+    print("model | billion parameters | s a prediction | s the refiner's | s encode | s decode | GB; without the coder's own time")
     for name in args.names.split(","):
         found = measure(name, width, height, device, args.runs)
         encode = found["encode"] + args.steps * found["predict"]
-        decode = found["decode"] + (args.steps + args.denoise) * found["predict"]
-        print(f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {encode:.2f} | {decode:.2f} | {found['memory']:.1f}", flush=True)
+        decode = found["decode"] + args.steps * found["predict"] + args.denoise * found["refine"]
+        print(f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {found['refine']:.4f} | {encode:.2f} | {decode:.2f} | "
+              f"{found['memory']:.1f}", flush=True)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
     for name, encode, decode in PUBLISHED:
-        print(f"{name}, published, A40 | | | {encode} | {decode} |")
+        print(f"{name}, published, A40 | | | | {encode} | {decode} |")

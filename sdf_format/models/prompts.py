@@ -26,15 +26,19 @@ TOKENS = 8              # of nothing, where there is no text encoder
 Condition = dict[str, Any]      # keyword arguments of the network's forward
 
 
-def embed(checkpoint: Checkpoint, pipeline: str, network: torch.nn.Module, prompts: Sequence[str], refiner: bool,
-          device: torch.device) -> list[Condition]:
-    """The arguments for a network, a prompt each, in its precision.  device: where it computes, which is not where offloaded layers rest."""
-    folder = checkpoint.refiner if refiner else checkpoint.folder
+def embed(checkpoint: Checkpoint | None, pipeline: str, network: torch.nn.Module, prompts: Sequence[str], refiner: bool,
+          device: torch.device, tokens: int = TOKENS) -> list[Condition]:
+    """The arguments for a network, a prompt each, in its precision.
+
+    checkpoint  None: there is no folder, and so no text encoder; tokens: of nothing then
+    device      where the network computes, which is not where offloaded layers rest
+    """
+    folder = checkpoint and (checkpoint.refiner if refiner else checkpoint.folder)
     name = REFINING if refiner else pipeline
-    if not any((folder / name).is_dir() for name in TEXT):
+    if checkpoint is None or folder is None or not any((folder / name).is_dir() for name in TEXT):
         if any(prompts):
             raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
-        return [nothing(name, network, refiner, device)]
+        return [nothing(name, network, refiner, device, tokens)]
     absent = [n for n in read_json(folder / "model_index.json") if n.startswith(("text_encoder", "tokenizer")) and not (folder / n).is_dir()]
     left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae", *absent))
     if name == "StableDiffusionPipeline":
@@ -101,7 +105,7 @@ def stacked(conditions: Sequence[Condition]) -> Condition:
     return {key: joined(key) for key in first}
 
 
-def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, tokens: int = TOKENS) -> Condition:
+def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, tokens: int) -> Condition:
     """Zeros of the shapes that the network's configuration asks for.  tokens: of text, where that number is free"""
     config, dtype = network.config, network.dtype
 

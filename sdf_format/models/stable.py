@@ -129,9 +129,13 @@ class Question:
 
 
 class Stable:
-    """A pipeline of diffusers.  `conditioned` binds a prompt; without it the prompt is empty."""
+    """A pipeline of diffusers.  `conditioned` binds a prompt; without it the prompt is empty.
+
+    checkpoint  None: there are no text encoders; tokens: how many of nothing networks are told then
+    """
 
     prompt, guidance = "", 1.0
+    tokens = prompts.TOKENS
 
     def __init__(self, checkpoint: Checkpoint | None, settings: Settings, net: torch.nn.Module, refiner: torch.nn.Module | None,
                  images: autoencoder.Images, device: torch.device):
@@ -213,7 +217,7 @@ class Stable:
             new = [key for key in wanted if key[1] == refines and key not in self._told]
             if new:
                 told = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
-                                     self.latent_device)
+                                     self.latent_device, self.tokens)
                 sized = {SIZED: (self.settings.cell, refines or self.settings.pipeline == REFINING)}
                 self._told |= {key: c | sized if "added_cond_kwargs" in c else c for key, c in zip(new, told)}
         found = {key: self._told[key] for key in wanted}

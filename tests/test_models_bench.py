@@ -1,0 +1,51 @@
+"""`sdf bench models`: the published shapes, and the benchmark itself on networks small enough for a test."""
+
+from __future__ import annotations
+
+import pytest
+import standins
+import torch
+
+from sdf_format import model
+from sdf_format.bench import models
+from sdf_format.errors import BadInput
+
+PARAMETERS = {              # of the published networks; of SD 3.5 medium no exact number was found
+    "sd15": 859_520_964, "sd21": 865_910_724, "sdxl": 2_567_463_684, "flux1-dev": 11_901_408_320, "z-image-turbo": 6_154_908_736}
+REFINER = 2_259_526_660
+SMALL = dict(block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 4,
+             up_block_types=("UpDecoderBlock2D",) * 4)
+
+
+def parameters(name: str, config: dict) -> int:
+    pipeline = model.MODELS[model.by_name(name)].published.settings.pipeline
+    return sum(p.numel() for p in models.network(pipeline, config, torch.device("meta")).parameters())
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_shapes_are_the_published_ones(name):
+    assert parameters(name, models.NETWORKS[name]) == PARAMETERS[name]
+
+
+def test_the_refiner_too():
+    assert list(models.REFINERS) == [s.name for s in model.MODELS.values() if s.published and s.published.refiner] == ["sdxl"]
+    assert parameters("sdxl", models.REFINERS["sdxl"]) == REFINER
+
+
+def test_every_registered_model_is_measured(monkeypatch, capsys):
+    """With the stand-ins' networks in the place of the published ones."""
+    def config(net: torch.nn.Module) -> dict:
+        return {k: v for k, v in net.config.items() if not k.startswith("_")}
+
+    assert list(models.NETWORKS) == standins.NAMES
+    monkeypatch.setattr(models, "NETWORKS", {name: config(standins.network(name)) for name in standins.NAMES})
+    monkeypatch.setattr(models, "REFINERS", {"sdxl": config(standins.refiner())})
+    monkeypatch.setattr(models, "AUTOENCODER", SMALL)
+    models.main(["--names", ",".join(standins.NAMES), "--size", "96x160", "--runs", "1", "--steps", "3", "--denoise", "2", "--device", "cpu"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows[:6]] == standins.NAMES and sum("published, A40" in row[0] for row in rows) == 3
+    for name, _, predict, refine, encode, decode, gigabytes in rows[:6]:
+        assert 0 < float(predict) < float(encode) and float(decode) > 0 and float(gigabytes) > 0
+        assert (predict == refine) != (name == "sdxl")
+    with pytest.raises(BadInput, match="wanted one of sd15"):
+        models.main(["--names", "sdf-tiny-1", "--device", "cpu"])
