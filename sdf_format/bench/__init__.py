@@ -2,6 +2,7 @@
 
 BENCHES = {
     "models": "published models with random weights of their true shapes: seconds and memory",
+    "memory": "bytes that large pictures take, tile by tile, at the true shapes and measured",
     "rcc": "reverse channel coders on the same vectors: bits, KL delivered, milliseconds",
     "coders": "reverse channel coders in the whole codec: bytes at equal PSNR and MS-SSIM",
     "speed": "seconds, memory and overhead of this installation",

@@ -55,6 +55,14 @@ TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32}       
 PUBLISHED = (("SD 1.5, DiffC", "0.6 to 9.4", "2.9 to 8.5"), ("SDXL, DiffC", "3 to 46", "15 to 37"), ("Flux, DiffC", "21 to 321", "98 to 215"))
 
 
+Thin = Callable[[dict], dict]
+
+
+def whole(config: dict) -> dict:
+    """A configuration as it is."""
+    return config
+
+
 def network(pipeline: str, config: dict, device: torch.device) -> torch.nn.Module:
     """A pipeline's network with random weights, in the precision of the device."""
     before = torch.get_default_dtype()
@@ -66,16 +74,17 @@ def network(pipeline: str, config: dict, device: torch.device) -> torch.nn.Modul
         torch.set_default_dtype(before)
 
 
-def made(name: str, device: torch.device) -> stable.Stable:
-    """The model with random weights: its network, its refiner if it has one, and its autoencoder."""
+def made(name: str, device: torch.device, thin: Thin = whole) -> stable.Stable:
+    """The model with random weights: its network, its refiner if it has one, and its autoencoder.  thin: what becomes of configurations"""
     if name not in NETWORKS:
         raise BadInput(f"model {name!r}: wanted one of {', '.join(NETWORKS)}")
     published = MODELS[number_of(name)].published
     assert published
     settings = published.settings
-    nets = [stable.prepared(network(settings.pipeline, config, device), device) for config in (NETWORKS[name], REFINERS.get(name)) if config is not None]
+    configs = [NETWORKS[name]] + ([REFINERS[name]] if name in REFINERS else [])
+    nets = [stable.prepared(network(settings.pipeline, thin(config), device), device) for config in configs]
     with device:
-        images = diffusers.AutoencoderKL(**AUTOENCODER, latent_channels=settings.channels, sample_size=settings.native,
+        images = diffusers.AutoencoderKL(**thin(AUTOENCODER), latent_channels=settings.channels, sample_size=settings.native,
                                          scaling_factor=settings.scaling, shift_factor=settings.shift).eval().requires_grad_(False)
     model = stable.Stable(None, settings, nets[0], nets[1] if nets[1:] else None, autoencoder.Images(images), device)
     model.tokens = TOKENS.get(name, model.tokens)
@@ -111,8 +120,13 @@ def measure(name: str, width: int, height: int, device: torch.device, runs: int)
         "encode": seconds(lambda: model.encode(pixels), device, runs),
         "decode": seconds(lambda: model.decode(latent), device, runs),
         "parameters": sum(p.numel() for net in (model.net, model.refiner) if net for p in net.parameters()) / 1e9,
-        "memory": (torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e9,
+        "memory": (torch.cuda.max_memory_allocated(device) if device.type == "cuda" else most_resident()) / 1e9,
     }
+
+
+def most_resident() -> int:
+    """Most bytes of main memory that this process ever had."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sdf_format.checkpoint import read_json
 from sdf_format.errors import MissingModel
+from sdf_format.models import tiles
 
 CLASSES = {"AutoencoderKL": "AutoencoderKL", "ZImageVAE": "AutoencoderKL", "AutoencoderOobleck": "AutoencoderOobleck"}
-TILED = 1.5         # areas of the trained size from which on the autoencoder works by tiles of its own
+SMALLEST = 512      # pixels a side of tiles at least: what an autoencoder was trained on may be less than what it can do
 
 
 def load(folder: Path, device: str, variant: str | None = None) -> Images | Sound:
@@ -47,23 +48,34 @@ class Images:
         self.channels = net.config.latent_channels
         self.cell = 1 << len(net.config.block_out_channels) - 1
 
-    def _tile(self, pixels: int) -> None:
-        """Tiles beyond the trained size; both sides decide alike, by the size alone."""
-        large = pixels > TILED * max(self.net.config.sample_size, 512) ** 2
-        self.net.enable_tiling() if large else self.net.disable_tiling()
+    def _tilings(self, height: int, width: int) -> tuple[tiles.Tiling, tiles.Tiling]:
+        """How a latent of height x width is cut, and its picture; by the sizes alone, so that both sides decide alike."""
+        side, cell = max(self.net.config.sample_size, SMALLEST) // self.cell, self.cell
+        return tiles.Tiling(height, width, side, 1), tiles.Tiling(height * cell, width * cell, side * cell, cell)
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
-        self._tile(pixels.shape[0] * pixels.shape[1])
-        planes = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-        mean = self.net.encode(planes.to(self.net.device, self.net.dtype)).latent_dist.mode()
+        latents, pictures = self._tilings(pixels.shape[0] // self.cell, pixels.shape[1] // self.cell)
+        return latents.blended(map(self._encoded, pictures.cut(torch.tensor(pixels).permute(2, 0, 1)[None])))
+
+    def _encoded(self, samples: Tensor) -> Tensor:
+        """(1, 3, H, W) uint8 to a latent."""
+        mean = self.net.encode((samples.to(self.net.device, self.net.dtype) / 127.5 - 1)).latent_dist.mode()
         return ((mean.float() - self.shift) * self.scaling).cpu()
 
-    @torch.inference_mode()
     def decode(self, latent: Tensor) -> np.ndarray:
-        self._tile(latent.shape[2] * latent.shape[3] * self.cell**2)
-        planes = self.net.decode((latent / self.scaling + self.shift).to(self.net.device, self.net.dtype)).sample[0].float()
-        return ((planes + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        return self.samples(latent).numpy()
+
+    @torch.inference_mode()
+    def samples(self, latent: Tensor) -> Tensor:
+        """`decode` as a tensor."""
+        latents, pictures = self._tilings(*latent.shape[2:])
+        planes = pictures.blended(map(self._decoded, latents.cut(latent)))[0]
+        return planes.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+    def _decoded(self, latent: Tensor) -> Tensor:
+        """To (1, 3, H, W) in about [-1, 1]."""
+        return self.net.decode((latent / self.scaling + self.shift).to(self.net.device, self.net.dtype)).sample.float().cpu()
 
 
 class Sound:

@@ -84,7 +84,7 @@ def prepared(net: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Speed and memory as the environment asks: SDF_OFFLOAD keeps layers on the CPU until needed, SDF_COMPILE compiles."""
     if os.environ.get("SDF_OFFLOAD", "") not in ("", "0") and device.type == "cuda":
         net.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=True)
-    else:
+    elif net.device != device:
         net.to(device)
     if device.type == "cuda":
         net.to(memory_format=torch.channels_last)

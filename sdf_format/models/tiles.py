@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -31,9 +31,9 @@ def ramp(first: int, length: int, places: list[int], side: int, device: torch.de
 
 
 class Tiling:
-    """How a latent of h x w positions is cut: not at all if it is small, otherwise into tiles of side x side.
+    """How a latent of h x w positions, or a picture of h x w pixels, is cut: not at all if it is small, otherwise into tiles of side x side.
 
-    side, grid  latent positions; a tile starts on a multiple of the grid, as do h and w
+    side, grid  in the same units; a tile starts on a multiple of the grid, as do h and w
     """
 
     def __init__(self, height: int, width: int, side: int, grid: int):
@@ -52,16 +52,16 @@ class Tiling:
         """The tiles of y (1, C, h, w), as views."""
         return [y[area] for _, _, area in self.areas()]
 
-    def blended(self, parts: Sequence[Tensor]) -> Tensor:
-        """The whole from its tiles, linear between neighbours where they overlap."""
-        if len(parts) == 1:
-            return parts[0]
-        device = parts[0].device
-        total = torch.zeros(*parts[0].shape[:2], self.height, self.width, device=device)
-        mass = torch.zeros(self.height, self.width, device=device)
+    def blended(self, parts: Iterable[Tensor]) -> Tensor:
+        """The whole from its tiles in their order, linear between neighbours where they overlap; it takes one after the other."""
+        total = mass = torch.empty(0)
         for part, (top, left, area) in zip(parts, self.areas(), strict=True):
-            weight = (ramp(top, self.height, self.rows, self.high, device)[:, None]
-                      * ramp(left, self.width, self.columns, self.wide, device))
+            if (self.high, self.wide) == (self.height, self.width):
+                return part
+            if not total.numel():
+                total = torch.zeros(*part.shape[:2], self.height, self.width, device=part.device)
+                mass = torch.zeros(self.height, self.width, device=part.device)
+            weight = ramp(top, self.height, self.rows, self.high, part.device)[:, None] * ramp(left, self.width, self.columns, self.wide, part.device)
             total[area] += weight * part
             mass[area[1:]] += weight
-        return total / mass
+        return total.div_(mass)
