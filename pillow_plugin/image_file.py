@@ -1,17 +1,20 @@
-"""Opening: header and chunk heads at once, metadata when small or asked for, pixels when touched."""
+"""Opening: header and chunk heads at once, metadata when small or asked for, pixels when touched, few of them faster."""
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 from PIL import Image, ImageFile
 
-from pillow_plugin import options
+from pillow_plugin import options, preview, resolution
+from pillow_plugin.save import FORMAT, KEYWORDS_OF_METADATA, edited
 from sdf_format.magic import MEDIA_TYPE, SIGNATURE
 
-FORMAT = "SDF"
 EAGER = 2048        # bytes of metadata read by open; more waits until `info` is asked for, so that open reads at most 4 KiB
+REDUCTIONS = (8, 4, 2)
+PREVIEW = "preview"
 
 
 def accept(prefix: bytes) -> bool:
@@ -36,40 +39,62 @@ def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None
 
 
 class SdfDecoder(ImageFile.PyDecoder):
-    """Runs the model over the whole file, once."""
+    """Runs the model over the whole file, once.  args: what `draft` chose, a reduction or the preview."""
 
     _pulls_fd = True
 
     def decode(self, buffer: bytes | Image.SupportsArrayInterface) -> tuple[int, int]:
-        import numpy as np
-
-        from sdf_format import codec, container
+        from sdf_format import container
 
         assert self.fd is not None
         stream: Any = self.fd
-        settings = options.current
-        pixels, alpha = codec.decode(
-            stream, container.scan(stream),
-            device=settings.device, denoiser=denoiser_ids(settings.denoiser), realism=settings.realism,
-            truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
-            most_pixels=2**32,                      # Pillow's own limit was applied by open
-            most_work=settings.most_work,
-            **({"progress": settings.progress} if settings.progress else {}),
-        )
-        self.set_as_raw((pixels if alpha is None else np.dstack([pixels, alpha])).tobytes())
+        file = container.scan(stream)
+        (how,) = self.args or (1,)
+        if how == PREVIEW:
+            small = preview.read(stream, file)
+            if small is None:       # draft has read it
+                raise OSError("§3.6 chunk p: the file has changed since it was opened; open it again")
+            self.set_as_raw(small.tobytes())
+        else:
+            self.set_as_raw(self._pixels(stream, file, how))
         return -1, 0
+
+    def _pixels(self, stream: Any, file: Any, reduce: int) -> bytes:
+        import numpy as np
+
+        from sdf_format import codec
+        from sdf_format.errors import Truncated
+
+        settings = options.current
+        try:
+            pixels, alpha = codec.decode(
+                stream, file,
+                device=settings.device, denoiser=denoiser_ids(settings.denoiser), realism=settings.realism,
+                truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
+                most_pixels=2**32,                      # Pillow's own limit was applied by open
+                most_work=settings.most_work,
+                reduce=reduce,
+                **({"progress": settings.progress} if settings.progress else {}),
+            )
+        except Truncated:
+            small = preview.read(stream, file) if ImageFile.LOAD_TRUNCATED_IMAGES else None
+            if small is None:
+                raise
+            size = tuple(-(-n // reduce) for n in (file.header.width, file.header.height))
+            return small.resize(size, Image.Resampling.BICUBIC).tobytes()
+        return (pixels if alpha is None else np.dstack([pixels, alpha])).tobytes()
 
 
 class SdfImageFile(ImageFile.ImageFile):
-    """An SDF file. `info` has exif, icc_profile, xmp and text where the file has them."""
+    """An SDF file. `info` has exif, dpi, icc_profile, text and comment where the file has them, and xmp with the mark of §3.7."""
 
     format = FORMAT
     format_description = "SDF, stored diffusion image"
 
     def _open(self) -> None:
         from sdf_format import container
-        from sdf_format.container import HEADER_CHUNK
         from sdf_format.errors import SdfError
+        from sdf_format.metadata import TYPES
 
         self._lock = threading.RLock()
         self._unread = False
@@ -82,9 +107,8 @@ class SdfImageFile(ImageFile.ImageFile):
         self._mode = file.header.mode
         self.custom_mimetype = MEDIA_TYPE
         self.tile = [ImageFile._Tile("sdf", (0, 0, *self._size), 0, None)]
-        metadata = [c.length for c in file.chunks if c.ancillary and c.type != HEADER_CHUNK]
-        self._unread = bool(metadata)
-        if sum(metadata) <= EAGER:
+        self._unread = True
+        if sum(c.length for c in file.chunks if c.type in TYPES) <= EAGER:
             try:
                 self._read_metadata()
             except SdfError:
@@ -94,7 +118,10 @@ class SdfImageFile(ImageFile.ImageFile):
         from sdf_format import metadata
 
         if self._unread and self.fp is not None:
-            self._info.update(metadata.read(self.fp, self._file))
+            found = metadata.read(self.fp, self._file, options.current.mark)
+            exif = found.get("exif")
+            dpi = resolution.read(exif) if isinstance(exif, bytes) else None
+            self._info.update(found, **({"dpi": dpi} if dpi else {}))
             self._unread = False
 
     @property
@@ -116,6 +143,65 @@ class SdfImageFile(ImageFile.ImageFile):
             if self.tile:
                 self._read_metadata()
             return super().load()
+
+    @property
+    def text(self) -> dict[str, str]:
+        """The file's texts by key, as those of a PNG."""
+        return dict(self.info.get("text", {}))
+
+    @property
+    def preview(self) -> Image.Image | None:
+        """The preview that the file brings along, or None; before the image is loaded."""
+        lock = self.__dict__.get("_lock")
+        if lock is None:
+            return None
+        with lock:
+            return preview.read(self.fp, self._file) if self.fp is not None else None
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Make loading fast where `size`, a box in pixels, needs few of them: from the preview if it fills the box, otherwise
+        an eighth, a quarter or half of the sides, at least as large as the box, from the first steps of the payload. `thumbnail` comes here.
+        mode is ignored.
+        """
+        lock = self.__dict__.get("_lock")
+        if size is None or lock is None or min(size) < 1:
+            return None
+        with lock:
+            if self.fp is None or not self.tile or self.tile[0].args is not None:
+                return None
+            full = self.size
+            small = preview.read(self.fp, self._file)
+            box: tuple[float, float]
+            if small and (small.width >= size[0] or small.height >= size[1]):
+                chosen: Any = PREVIEW
+                self._size = box = small.size
+            else:
+                chosen = next((r for r in REDUCTIONS if full[0] // size[0] >= r and full[1] // size[1] >= r), None)
+                if chosen is None:
+                    return None
+                self._size = (-(-full[0] // chosen), -(-full[1] // chosen))
+                box = (full[0] / chosen, full[1] / chosen)
+            self._im = None
+            self.tile = [ImageFile._Tile("sdf", (0, 0, *self._size), 0, (chosen,))]
+            return self._mode, (0, 0, *box)
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """As `Image.save`; to SDF, of pixels not yet touched and with keywords for metadata alone, without coding the picture again."""
+        name = os.fspath(fp) if isinstance(fp, (str, bytes, os.PathLike)) else None
+        extension = os.fsdecode(name if name is not None else getattr(fp, "name", None) or "").lower()
+        target = format.upper() if format else Image.EXTENSION.get(os.path.splitext(extension)[1])
+        lock = self.__dict__.get("_lock")
+        if target != FORMAT or lock is None or not params.keys() <= KEYWORDS_OF_METADATA:
+            return super().save(fp, format, **params)
+        with lock:
+            data = edited(self, self.fp, self._file, params) if self.fp and self.tile and self.tile[0].args is None else None
+        if data is None:
+            return super().save(fp, format, **params)
+        if name is None:
+            fp.write(data)
+            return
+        with open(name, "wb") as stream:
+            stream.write(data)
 
     def load_seek(self, pos: int) -> None:
         """Tells ImageFile.Parser to collect the whole file before it calls the decoder."""

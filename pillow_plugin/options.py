@@ -15,6 +15,7 @@ class Options:
     realism   0 (as "mean") to 1 (as "flow"), anything between; None: what the file or `denoiser` says
     most_work  pixels times model calls that a file may ask for; None: 2^31, some half an hour of one CPU core
     progress  called with (done, total) between model calls; an exception from it ends the decoding
+    mark      whether `info["xmp"]` says that a generative model made the picture what it is (spec §3.7)
     """
 
     device: str | None = None
@@ -22,6 +23,7 @@ class Options:
     realism: float | None = None
     most_work: int | None = None
     progress: Callable[[int, int], None] | None = None
+    mark: bool = True
 
 
 current = Options()

@@ -9,7 +9,7 @@ from PIL import Image
 from pillow_plugin import options as settings
 from pillow_plugin.image_file import FORMAT, SdfDecoder, SdfImageFile, accept
 from pillow_plugin.options import Options
-from pillow_plugin.save import save
+from pillow_plugin.save import save, save_all
 from sdf_format.magic import EXTENSION, MEDIA_TYPE
 
 
@@ -19,11 +19,13 @@ def register_sdf_opener(
     realism: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     most_work: int | None = None,
+    mark: bool = True,
 ) -> None:
     """Register the format; again with other options to change them.  Options: see `Options`."""
-    settings.change(Options(device, denoiser, realism, most_work, progress))
+    settings.change(Options(device=device, denoiser=denoiser, realism=realism, most_work=most_work, progress=progress, mark=mark))
     Image.register_open(FORMAT, SdfImageFile, accept)
     Image.register_save(FORMAT, save)
+    Image.register_save_all(FORMAT, save_all)
     Image.register_extension(FORMAT, EXTENSION)
     Image.register_mime(FORMAT, MEDIA_TYPE)
     Image.register_decoder("sdf", SdfDecoder)
@@ -33,6 +35,7 @@ def unregister_sdf_opener() -> None:
     """Take the format out of Pillow's tables. Images that are open stay usable."""
     Image.OPEN.pop(FORMAT, None)
     Image.SAVE.pop(FORMAT, None)
+    Image.SAVE_ALL.pop(FORMAT, None)
     Image.MIME.pop(FORMAT, None)
     if FORMAT in Image.ID:
         Image.ID.remove(FORMAT)

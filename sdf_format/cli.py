@@ -44,7 +44,7 @@ def _encode(args: argparse.Namespace) -> int:
             args.prompt = caption(image, pick_device(args.device))
             print(f"caption: {args.prompt}")
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
-                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=args.guidance,
+                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=args.guidance, preview=args.preview,
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
@@ -56,6 +56,7 @@ def _decode(args: argparse.Namespace) -> int:
     from PIL import Image, ImageFile
 
     import pillow_plugin
+    from pillow_plugin.export import carried
 
     if args.to:
         return _decode_many(args)
@@ -66,12 +67,8 @@ def _decode(args: argparse.Namespace) -> int:
     ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
     with Image.open(sdf, formats=["SDF"]) as image:
         image.load()
-        image.save(target, **_kept(image))
+        image.save(target, **carried(image.info, target))
     return GOOD
-
-
-def _kept(image) -> dict:
-    return {k: image.info[k] for k in ("exif", "icc_profile") if k in image.info}
 
 
 def _decode_many(args: argparse.Namespace) -> int:
@@ -81,6 +78,7 @@ def _decode_many(args: argparse.Namespace) -> int:
     import numpy as np
     from PIL import Image
 
+    from pillow_plugin.export import carried
     from pillow_plugin.image_file import denoiser_ids
     from sdf_format import batch
 
@@ -98,7 +96,8 @@ def _decode_many(args: argparse.Namespace) -> int:
             continue
         pixels, alpha = result
         with Image.open(path, formats=["SDF"]) as image:
-            Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(args.to / f"{Path(path).stem}.{args.type}", **_kept(image))
+            target = args.to / f"{Path(path).stem}.{args.type}"
+            Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(target, **carried(image.info, target))
     return worst
 
 
@@ -188,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")
     encode.add_argument("--guidance", type=float, help="how closely the model follows the prompt, 0 to 31.875; 1 as it stands")
     encode.add_argument("--strip", action="store_true", help="leave EXIF, XMP and colour profile out")
+    encode.add_argument("--preview", nargs="?", type=int, const=256, metavar="PIXELS", help="add a small copy for file managers, 256 pixels long or PIXELS")
     encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     encode.set_defaults(run=_encode)
 

@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from sdf_format import container, kinds, model, plan
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Truncated, placed
 from sdf_format.payloads.diffc import Progress, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_MODEL = "sdf-tiny-1"
 MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
@@ -31,15 +34,17 @@ class Codec:
     wishes  what a caller may ask of it; made from keywords, BadInput for values that cannot be
     encode  (latent, model, its row, wishes, room, progress) -> header fields, payload, account
     decode  (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
+    draft   the same for pictures made small: faster, coarser; None: as decode
     """
 
     wishes: Callable
     encode: Callable
     decode: Callable
+    draft: Callable | None = None
 
 
 KINDS = {                           # table 5.1
-    kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode),
+    kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode, plan.draft),
 }
 
 
@@ -171,6 +176,7 @@ def decode(
     truncated: bool = False,
     most_pixels: int = MOST_PIXELS,
     most_work: int | None = None,
+    reduce: int = 1,
     progress: Progress = _nothing,
     through: Callable[[model.Model], model.Model] = lambda own: own,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -183,6 +189,7 @@ def decode(
     most_pixels  refuse larger pictures before any model runs
     most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None: MOST_WORK
     through      gives what stands in the model's place: `batch.decode_many` has several files ask together
+    reduce       2, 4 or 8: sides divided by so much, rounded up, from the first steps alone: for thumbnails
 
     Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a device that is not there.
     """
@@ -216,12 +223,31 @@ def decode(
                           "allows (most_work); raise the limit if you trust the file")
         progress(done, total)
 
+    kind = KINDS[header.kind]
+    decoded = (kind.draft if reduce > 1 else None) or kind.decode
     with placed(data.offset):
-        latent = KINDS[header.kind].decode(payload, data.length, shape, parameters, loaded, spec, denoiser, realism, limited)
-    samples = loaded.decode(latent)[: header.height, : header.width]
+        latent = decoded(payload, data.length, shape, parameters, loaded, spec, denoiser, realism, limited)
+    samples = _samples(loaded, latent, reduce)[: -(-header.height // reduce), : -(-header.width // reduce)]
     if header.mode.startswith("L"):
         samples = samples.mean(axis=2).round().astype(np.uint8)
-    return np.ascontiguousarray(samples), plane
+    return np.ascontiguousarray(samples), plane if plane is None else reduced(plane, reduce)
+
+
+def _samples(loaded: model.Model, latent: Tensor, reduce: int) -> np.ndarray:
+    """The decoded latent, its sides divided by `reduce`: by the model if it knows how, otherwise afterwards."""
+    if reduce == 1:
+        return loaded.decode(latent)
+    return loaded.decode_reduced(latent, reduce) if hasattr(loaded, "decode_reduced") else reduced(loaded.decode(latent), reduce)
+
+
+def reduced(samples: np.ndarray, factor: int) -> np.ndarray:
+    """(H, W) or (H, W, C) uint8, its sides divided by `factor` and rounded up: rounded means of squares, the borders repeated."""
+    if factor == 1:
+        return samples
+    height, width = samples.shape[:2]
+    square = np.pad(samples, ((0, -height % factor), (0, -width % factor), *[(0, 0)] * (samples.ndim - 2)), "edge")
+    parts = square.reshape(square.shape[0] // factor, factor, square.shape[1] // factor, factor, *samples.shape[2:])
+    return parts.mean(axis=(1, 3)).round().astype(np.uint8)
 
 
 def _alpha(stream: BinaryIO, file: container.File) -> np.ndarray | None:

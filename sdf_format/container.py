@@ -29,13 +29,14 @@ HASH_SHORT, HASH_LONG = 4, 32   # §3.3
 
 # Table 3.1, chunk types. Bit 5 of a type (ASCII lower case) makes it ancillary.
 HEADER_CHUNK, ALPHA_CHUNK, DATA_CHUNK = b"H", b"A", b"D"
-EXIF_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK = b"e", b"i", b"t", b"x"
+EXIF_CHUNK, ICC_CHUNK, PREVIEW_CHUNK, TEXT_CHUNK, XMP_CHUNK = b"e", b"i", b"p", b"t", b"x"
 CHUNKS = {
     HEADER_CHUNK: "header",
     ALPHA_CHUNK: "alpha plane",
     DATA_CHUNK: "payload",
     EXIF_CHUNK: "EXIF",
     ICC_CHUNK: "ICC profile",
+    PREVIEW_CHUNK: "preview",
     TEXT_CHUNK: "text",
     XMP_CHUNK: "XMP",
 }

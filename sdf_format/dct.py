@@ -22,17 +22,17 @@ def colour_matrix() -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True)
 
 
-def dct_matrix() -> Tensor:
-    """Orthonormal DCT-II of BLOCK samples; row k is frequency k.  8x8, §4.3."""
-    n = torch.arange(BLOCK, dtype=torch.float64)
-    rows = torch.cos(math.pi / BLOCK * (n[None, :] + 0.5) * n[:, None])
+def dct_matrix(size: int = BLOCK) -> Tensor:
+    """Orthonormal DCT-II of `size` samples; row k is frequency k.  8x8, §4.3."""
+    n = torch.arange(size, dtype=torch.float64)
+    rows = torch.cos(math.pi / size * (n[None, :] + 0.5) * n[:, None])
     rows[0] *= math.sqrt(0.5)
-    return rows * math.sqrt(2 / BLOCK)
+    return rows * math.sqrt(2 / size)
 
 
-def _matrix() -> Tensor:
+def _matrix(size: int = BLOCK) -> Tensor:
     """192x192: channel (colour, v, u) from the pixel (colour, y, x) of a block."""
-    dct = dct_matrix()
+    dct = dct_matrix(size)
     return torch.kron(colour_matrix(), torch.kron(dct, dct)).float()
 
 
@@ -42,7 +42,13 @@ def forward(pixels: Tensor) -> Tensor:
     return torch.einsum("kc,bchw->bkhw", _matrix().to(pixels), blocks)
 
 
-def inverse(coefficients: Tensor) -> Tensor:
-    """(B, 192, h, w) coefficients to (B, 3, 8h, 8w) pixels, not clipped."""
-    blocks = torch.einsum("kc,bkhw->bchw", _matrix().to(coefficients), coefficients)
-    return torch.nn.functional.pixel_shuffle(blocks, BLOCK)
+def inverse(coefficients: Tensor, reduce: int = 1) -> Tensor:
+    """(B, 192, h, w) coefficients to (B, 3, 8h, 8w) pixels, not clipped.
+
+    reduce  2, 4 or 8: a picture of sides divided by so much, from the lowest frequencies of every block alone
+    """
+    side = BLOCK // reduce
+    batch, _, height, width = coefficients.shape
+    low = coefficients.view(batch, 3, BLOCK, BLOCK, height, width)[:, :, :side, :side].flatten(1, 3) / reduce
+    blocks = torch.einsum("kc,bkhw->bchw", _matrix(side).to(coefficients), low)
+    return torch.nn.functional.pixel_shuffle(blocks, side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, BinaryIO
 
-from sdf_format import container, kinds, metadata, schedule
+from sdf_format import container, kinds, mark, metadata, schedule
 from sdf_format.container import DATA_CHUNK, File
 from sdf_format.errors import SdfError
 from sdf_format.model import MODELS
@@ -48,7 +48,9 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     payload = file.find(DATA_CHUNK)
     result["overhead_bytes"] = size - payload.available if payload else size
     try:
-        result["metadata"] = {k: v if k == "text" else f"{len(v)} bytes" for k, v in metadata.read(stream, file).items()}
+        found = metadata.read(stream, file, marked=False)
+        result["digital_source_type"] = mark.stated(found.get("xmp", b""))
+        result["metadata"] = {k: v if k == "text" else f"{len(v)} bytes" for k, v in found.items() if k != "comment"}
     except SdfError as error:
         errors.append(str(error))
     return {"valid": not errors, "errors": list(dict.fromkeys(errors)), **result}

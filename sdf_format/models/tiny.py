@@ -49,12 +49,17 @@ class Tiny:
         return latent
 
     def decode(self, latent: Tensor) -> np.ndarray:
-        height, width = (n * dct.BLOCK for n in latent.shape[2:])
+        return self.decode_reduced(latent, 1)
+
+    def decode_reduced(self, latent: Tensor, reduce: int) -> np.ndarray:
+        """`decode` with sides divided by 2, 4 or 8."""
+        side = dct.BLOCK // reduce
+        height, width = (n * side for n in latent.shape[2:])
         pixels = np.empty((height, width, 3), np.uint8)
         for top in range(0, latent.shape[2], STRIP):
-            planes = dct.inverse(latent[:, :, top : top + STRIP] / self.weight)[0]
+            planes = dct.inverse(latent[:, :, top : top + STRIP] / self.weight, reduce)[0]
             strip = ((planes + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            pixels[top * dct.BLOCK : (top + STRIP) * dct.BLOCK] = strip.permute(1, 2, 0).numpy()
+            pixels[top * side : (top + STRIP) * side] = strip.permute(1, 2, 0).numpy()
         return pixels
 
     def predict(self, y: Tensor, sigma: float) -> Tensor:

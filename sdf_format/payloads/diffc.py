@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdf_format import diffusion, noise, schedule
-from sdf_format.errors import BadFile, Unsupported
+from sdf_format.errors import BadFile, Truncated, Unsupported
 from sdf_format.kinds import CODER_FIRST, PFR, REALISM, TREE, TRELLIS, Diffc
 from sdf_format.model import Model
 from sdf_format.rcc import gpu, pfr, tree, trellis
@@ -67,12 +67,13 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-           progress: Progress, finisher: Model | None = None, realism: float | None = None) -> Tensor:
+           progress: Progress, finisher: Model | None = None, realism: float | None = None, hurry: int = 1) -> Tensor:
     """The latent of a payload, or of what is there of it.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
     denoiser  (id, steps), table 5.3; finisher: the model that it asks, if not the walk's
     realism   how far from the posterior mean towards the flow's end, 0..1, instead of what the denoiser says
+    hurry     the posterior mean after so few of the steps that it takes 1 / hurry of the model calls
     """
     plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
     dimensions = math.prod(shape)
@@ -80,7 +81,7 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     ends = np.cumsum(plan.bits)
     whole = int(np.searchsorted(ends, 8 * len(payload), side="right"))      # steps that are there completely
     if whole == 0:
-        raise BadFile(f"§6.2 the payload ends inside its first step ({len(payload)} bytes); there is no picture in it")
+        raise Truncated(f"§6.2 the payload ends inside its first step ({len(payload)} bytes); there is no picture in it")
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
     if whole == len(ends) and bits[ends[-1] :].any():
         raise BadFile("§6.2 the bits after the last step are not zero")
@@ -88,6 +89,9 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     coder_bits = CODER_FIRST + fields.coder[1]
     share = REALISM.get(denoiser[0]) if realism is None else realism            # None: ancestral, not on that line
     denoising = 1 if share == 0 else denoiser[1]
+    if hurry > 1:
+        # The first step calls no model, so n steps and the posterior mean are n calls.
+        whole, share, denoising = max(1, (whole - 1 + denoising) // hurry), 0.0, 1
     calls = whole + denoising
 
     progress(0, calls)      # before anything is allocated: the caller may refuse
