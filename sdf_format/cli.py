@@ -1,4 +1,4 @@
-"""The command `sdf`: encode, decode, info, dump, verify, bench, calibrate."""
+"""The command `sdf`: encode, decode, info, dump, verify, conformance, bench, calibrate."""
 
 from __future__ import annotations
 
@@ -57,12 +57,15 @@ def _decode(args: argparse.Namespace) -> int:
 
     import pillow_plugin
     from pillow_plugin.export import carried
+    from sdf_format import container
 
     if args.to:
         return _decode_many(args)
     if len(args.files) != 2:
         raise BadInput(f"{len(args.files)} names: wanted one SDF file and the file to write, or --to and a folder for several")
     sdf, target = args.files
+    with open(sdf, "rb") as stream:
+        container.scan(stream)          # Pillow would say no more than that it cannot identify the file
     pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=_progress("decoding"))
     ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
     with Image.open(sdf, formats=["SDF"]) as image:
@@ -166,6 +169,12 @@ def _calibrate(args: argparse.Namespace) -> int:
     return GOOD
 
 
+def _conformance(args: argparse.Namespace) -> int:
+    from sdf_format import conformance
+
+    return conformance.main(args.suite or conformance.SUITE, args.decoder, args.info, args.only, args.json, args.timeout)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.",
                                   epilog="Exit codes: 0 done; 1 a bad file or request; 3 unsupported; 4 the model is missing; 5 truncated.")
@@ -216,6 +225,15 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every byte; exit code 0 if all files are sound, 1 if not")
     verify.add_argument("files", nargs="+", metavar="FILE")
     verify.set_defaults(run=_verify)
+
+    conformance = commands.add_parser("conformance", help="judge a decoder by the files of spec/conformance")
+    conformance.add_argument("--decoder", metavar="CMD", help="as in \"mydecoder {in} {out}\", which writes a PNG; default: sdf decode")
+    conformance.add_argument("--info", metavar="CMD", help="as in \"mydecoder --header {in}\", which prints JSON as sdf info --json does; default with --decoder: headers are not compared")
+    conformance.add_argument("--suite", type=Path, metavar="DIR", help="folder of the suite; default: the one in the sources")
+    conformance.add_argument("--only", default="*", metavar="PATTERN", help="names of files, as in 'alpha-*'")
+    conformance.add_argument("--timeout", type=float, default=300, help="seconds a file; default 300")
+    conformance.add_argument("--json", action="store_true", help="the report as JSON")
+    conformance.set_defaults(run=_conformance)
 
     bench = commands.add_parser("bench", help="run a benchmark", formatter_class=argparse.RawDescriptionHelpFormatter,
                                 epilog="\n".join(f"{name:8} {what}" for name, what in BENCHES.items()))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdf_format import kinds, model, schedule, tune
-from sdf_format.errors import BadInput, Unsupported
+from sdf_format.container import HEADER_OFFSET
+from sdf_format.errors import BadInput, Unsupported, placed
 from sdf_format.payloads import diffc
 from sdf_format.payloads.diffc import Progress, Step
 
@@ -102,7 +103,8 @@ def told(loaded: model.Model, conditioning: kinds.Conditioning) -> tuple[model.M
     if conditioning == kinds.Conditioning():
         return loaded, loaded
     if not hasattr(loaded, "conditioned"):
-        raise Unsupported("§5.2 a prompt or guidance for a model that takes none")
+        with placed(HEADER_OFFSET):
+            raise Unsupported("§5.2 a prompt or guidance for a model that takes none")
     walker, finisher = (loaded.conditioned(conditioning.prompt, g) for g in (conditioning.coding, conditioning.denoising))
     return walker, finisher
 

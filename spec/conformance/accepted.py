@@ -1,0 +1,164 @@
+"""Files that every decoder accepts: a row for every feature. To add one, add a row, and run make.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from pieces import EXIF, HEIGHT, ICC, LAW, PAYLOAD, TINY, WEIGHTS, WIDTH, XMP, Part, bits, body, file
+
+from sdf_format import alpha, codec, compression, container, kinds, schedule
+from sdf_format.container import MODES
+
+
+@dataclass(frozen=True)
+class Row:
+    """clauses: of the specification, what the file is about; pixels: whether its picture needs nothing but the embedded model."""
+
+    name: str
+    clauses: str
+    about: str
+    make: Callable[[], bytes]
+    pixels: bool = True
+
+
+def diffc(name: str, clauses: str, about: str, *, width: int = WIDTH, height: int = HEIGHT, mode: str = "RGB", payload: int = PAYLOAD,
+          others: tuple[Part, ...] = (), version: bytes = b"\1\0", model: dict | None = None, form: int = schedule.LAW,
+          law: dict | None = None, table: dict | None = None, pixels: bool = True, **fields) -> Row:
+    """A file of kind diffc with random bits."""
+    def make() -> bytes:
+        made = kinds.build(kinds.Diffc(form, table or LAW | (law or {}), **fields))
+        named = dict(model=TINY, weights=WEIGHTS) | (model or {})
+        parts = others if not mode.endswith("A") else (*others, (b"A", alpha.encode(plane(width, height))))
+        header = container.build_header(container.Header(width, height, mode, kinds.DIFFC, parameters=made, **named))
+        return file((b"H", header), *parts, (b"D", bits(name, payload)), version=version)
+
+    return Row(name, clauses, about, make, pixels)
+
+
+def inline(steps: list[int], first: int, rises: list[int]) -> dict:
+    return dict(steps=len(steps), first=first, rises=rises, bits=steps)
+
+
+def plane(width: int, height: int) -> np.ndarray:
+    """Alpha: a slope with a hole."""
+    y, x = np.mgrid[:height, :width]
+    return np.where((x - width / 2) ** 2 + (y - height / 2) ** 2 < 20, 0, 255 - 2 * x - y).clip(0, 255).astype(np.uint8)
+
+
+def scene(width: int, height: int, grey: bool = False) -> np.ndarray:
+    """A picture: sky, sun, ground."""
+    y, x = np.mgrid[:height, :width]
+    rgb = np.stack([60 + 150 * x / width, 200 - 120 * y / height, 120 + 60 * np.sin((x + y) / 9)], axis=2)
+    rgb[(x - 0.7 * width) ** 2 + (y - 0.3 * height) ** 2 < (height / 5) ** 2] = 250, 220, 90
+    rgb[y > 0.75 * height] = 40, 90, 30
+    pixels = rgb.round().astype(np.uint8)
+    return pixels[..., 1].copy() if grey else pixels
+
+
+def encoded(name: str, clauses: str, about: str, width: int, height: int, *, grey: bool = False, **options) -> Row:
+    """A file as our encoder writes it: a picture, not a dream. The bits are this encoder's; make.py keeps them where they are."""
+    return Row(name, clauses, about, lambda: codec.encode(scene(width, height, grey), device="cpu", **options).data)
+
+
+def filtered(number: int) -> bytes:
+    """§3.5, by a filter of our choice."""
+    values = plane(WIDTH, HEIGHT)
+    for axis in alpha.FILTERS[number]:
+        values = np.diff(values, axis=axis, prepend=np.uint8(0))
+    return bytes([number]) + compression.compress(values.tobytes())
+
+
+def text(key: str, value: str, packed: bool = False) -> Part:
+    data = f"{key}\0{value}".encode()
+    return b"t", b"\1" + compression.compress(data) if packed else b"\0" + data
+
+
+def rows() -> Iterator[Row]:
+    yield from containers()
+    yield from pictures()
+    yield from schedules()
+    yield from coders()
+    yield from denoisers()
+    yield from models()
+    yield from encodings()
+
+
+def containers() -> Iterator[Row]:
+    yield diffc("plain", "3.1 3.2 3.3", "two chunks and no more")
+    yield diffc("minor-version", "3.1", "version 1.7: a later minor version is read as this one", version=b"\1\7")
+    yield diffc("unknown-ancillary", "3.2", "chunks that nobody knows, twice, one of them empty, are skipped", others=((b"q", b"later"), (b"q", b""), (b"z", bytes(300))))
+    yield diffc("chunks-128", "3.2", "as many chunks as there may be", others=tuple(text(f"k{n}", "v") for n in range(126)))
+    yield diffc("extension", "5.2", "an extension that a later version will know", extension=b"later")
+    yield diffc("extension-empty", "5.2", "an extension of no bytes", extension=b"")
+    yield diffc("metadata-stored", "3.4", "all metadata, as it stands", others=((b"e", b"\0" + EXIF), (b"i", b"\0" + ICC), (b"x", b"\0" + XMP), text("Title", "Grüße")))
+    yield diffc("metadata-zstandard", "3.4", "all metadata, compressed", others=tuple(
+        (kind, b"\1" + compression.compress(data)) for kind, data in ((b"x", XMP), (b"i", ICC), (b"e", b"Exif\0\0" + EXIF)))
+        + (text("Comment", "again and " * 90 + "again", packed=True),))
+    yield diffc("text-several", "3.2 3.4", "several texts, an empty one, one with a null character in its value",
+                others=(text("Title", "one"), text("Author", ""), text("Comment", "a\0b")))
+    yield diffc("payload-empty", "6.2", "no bits at all: every step is the model's own", payload=0)
+    yield Row("payload-padding", "6.2 4.2.3", "five bits of padding behind the last step", partial(
+        file, (b"H", body(parameters=kinds.build(kinds.Diffc(schedule.INLINE, inline([20, 15], -64, [128]))))), (b"D", b"\x9a\x3c\x57\x11\xe0")))
+
+
+def pictures() -> Iterator[Row]:
+    for width, height in ((1, 1), (1, 50), (33, 1), (17, 15), (16, 16)):
+        yield diffc(f"size-{width}x{height}", "3.3 4.1", "sides that are no multiples of anything, the surplus dropped", width=width, height=height)
+    yield diffc("size-wide", "3.3", "a width of two bytes", width=300, height=2, payload=120)
+    for mode in MODES:
+        yield diffc(f"mode-{mode.lower()}", "3.3 3.5", f"mode {mode}", mode=mode)
+    for number in range(len(alpha.FILTERS)):
+        yield Row(f"alpha-filter-{number}", "3.5", f"alpha by filter {number} of table 3.4", partial(
+            file, (b"H", body(mode=MODES.index("RGBA"))), (b"A", filtered(number)), (b"D", bits(f"alpha{number}"))))
+
+
+def schedules() -> Iterator[Row]:
+    yield diffc("law-one-step", "4.2.1", "one step, whose level is `end`", law=dict(steps=1, end=-10))
+    yield diffc("law-many-steps", "4.2.1", "40 steps, the first one without a bit", law=dict(steps=40, end=60, slope=30, bend=0))
+    yield diffc("law-negative-bend", "4.2.1", "a negative end and bend", law=dict(steps=5, end=-20, slope=90, bend=-10))
+    for number in sorted(schedule.registry()):
+        name = schedule.registry()[number]["name"]
+        yield diffc(f"registered-{number}", "4.2.2", f"table {number}, {name}", form=schedule.REGISTERED, table=dict(table=number, gain=schedule.REGISTERED_GAIN * 60))
+    yield diffc("registered-gain", "4.2.2", "a gain of 2.5, and a last step that gets less than it was granted", form=schedule.REGISTERED, table=dict(table=1, gain=160), payload=50)
+    yield diffc("inline", "4.2.3", "steps of 0, 1, 300 and 179 bits", form=schedule.INLINE, table=inline([0, 1, 300, 179], -200, [64, 128, 200]))
+    yield diffc("inline-one", "4.2.3", "one step", form=schedule.INLINE, table=inline([480], 30, []))
+
+
+def coders() -> Iterator[Row]:
+    for number, name in kinds.CODERS.items():
+        for parameter in (0, 4, 10):
+            yield diffc(f"{name}-{parameter + kinds.CODER_FIRST}", {"trellis": "6.3", "pfr": "6.4", "tree": "6.5"}[name],
+                        f"coder {name}, parameter {parameter}", coder=(number, parameter))
+    for number, name in kinds.CODERS.items():
+        yield diffc(f"{name}-dense", "6.3.1", "a step of half as many bits as dimensions, in several walks", coder=(number, 4),
+                    form=schedule.INLINE, table=inline([1400, 1440], -100, [160]), payload=355)
+    yield diffc("seed", "6.1.1", "another seed", seed=1234567)
+    yield diffc("seed-last", "6.1.1", "the last seed", seed=2**32 - 1)
+
+
+def denoisers() -> Iterator[Row]:
+    for number, name in kinds.DENOISERS.items():
+        for steps in (1,) if number == kinds.MEAN else (1, 4):
+            yield diffc(f"denoiser-{name}-{steps}", "7.2", f"{name}, {steps} step(s)", denoiser=(number, steps))
+
+
+def models() -> Iterator[Row]:
+    """Header and structure alone: the weights are not everybody's."""
+    yield diffc("model-sd15", "3.3 4.4", "a registered model", model=dict(model=2, weights=bytes(4)), pixels=False)
+    yield diffc("model-unregistered", "3.3", "a model named by its whole hash", model=dict(model=0, weights=bytes(range(32)), channels=16, cell=8), pixels=False)
+    yield diffc("prompt", "5.2", "a prompt and two guidances", model=dict(model=2, weights=bytes(4)), pixels=False,
+                conditioning=kinds.Conditioning("a lighthouse in fog, Føroyar", 1.5, 7.25))
+    yield diffc("prompt-long", "5.2", "a prompt of 8192 bytes, compressed", model=dict(model=4, weights=bytes(4)), pixels=False,
+                conditioning=kinds.Conditioning("so " * 2730 + "on", 0.0, 31.875))
+
+
+def encodings() -> Iterator[Row]:
+    yield encoded("scene", "7.1 7.2", "a picture by our encoder", 64, 48, target_bytes=400)
+    yield encoded("scene-fine", "7.1", "more bits, and the posterior mean", 48, 48, quality=90)
+    yield encoded("scene-grey", "7.1 4.3", "grey", 48, 32, grey=True, target_bytes=200)
+    yield encoded("scene-trellis", "7.1 6.3", "by the trellis", 48, 32, target_bytes=200, coder="trellis", coder_bits=12)
+    yield encoded("scene-pfr", "7.1 6.4", "by the Poisson functional representation", 48, 32, target_bytes=200, coder="pfr")
+    yield encoded("scene-table", "7.1 4.2.2", "with a registered table", 48, 32, target_bytes=200, table=1)

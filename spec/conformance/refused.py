@@ -1,0 +1,214 @@
+"""Files that every decoder refuses: a row for every rule. To add one, add a row, and run make.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import zstandard
+from accepted import inline
+from pieces import EXIF, LAW, TINY, WEIGHTS, Part, bits, body, file, front, place, varint
+
+from sdf_format import compression, container, kinds, schedule
+from sdf_format.container import HEADER_OFFSET, MODES
+
+BAD, TRUNCATED, UNSUPPORTED, MISSING = "bad", "truncated", "unsupported", "missing-model"      # §8
+
+H, D = (b"H", body()), (b"D", bits("refused"))
+PLAIN = file(H, D)
+DATA = place((H, D), 1)                                     # where D lies in it
+
+
+@dataclass(frozen=True)
+class Row:
+    """offsets: of the chunk that is wrong; several where either of two may be blamed."""
+
+    name: str
+    clauses: str
+    about: str
+    data: bytes
+    error: str
+    offsets: tuple[int, ...]
+
+
+def rows() -> Iterator[Row]:
+    yield from fronts()
+    yield from chunk_heads()
+    yield from orders()
+    yield from checksums()
+    yield from truncations()
+    yield from headers()
+    yield from compressed()
+    yield from alphas()
+    yield from parameters()
+    yield from schedules()
+    yield from payloads()
+
+
+def fronts() -> Iterator[Row]:
+    yield Row("signature", "3.1", "another signature", b"\x88" + PLAIN[1:], BAD, (0,))
+    yield Row("signature-text", "3.1", "a transfer as text took carriage returns away", PLAIN.replace(b"\r\n", b"\n"), BAD, (0,))
+    yield Row("empty", "3.1", "a file of no bytes", b"", BAD, (0,))
+    yield Row("major-2", "3.1", "a later major version", file(H, D, version=b"\2\0"), UNSUPPORTED, (0,))
+    yield Row("major-0", "3.1", "major version 0", file(H, D, version=b"\0\0"), UNSUPPORTED, (0,))
+
+
+def chunk_heads() -> Iterator[Row]:
+    head = file(H)
+
+    def with_chunk(raw: bytes) -> bytes:
+        return head + raw + container.build_chunk(*D)
+
+    for kind in b"1", b"[", b"\xe9":
+        yield Row(f"type-{kind[0]:02x}", "3.2", "a type that is no ASCII letter", with_chunk(container.build_chunk(kind, b"x")), BAD, (DATA,))
+    yield Row("critical", "3.2", "a critical chunk that nobody knows", with_chunk(container.build_chunk(b"Q", b"x")), UNSUPPORTED, (DATA,))
+    long = b"q" + varint(3, 3) + b"abc"
+    yield Row("length-spelling", "3.2 2", "a length in more bytes than needed", with_chunk(long + container.crc(long).to_bytes(4)), BAD, (DATA,))
+    yield Row("length-2-31", "3.2", "a length of 2^31", head + b"q" + varint(2**31) + bytes(9), BAD, (DATA,))
+    yield Row("length-endless", "3.2", "a length of six bytes", head + b"q" + b"\xff" * 5 + b"\1" + bytes(9), BAD, (DATA,))
+
+
+def orders() -> Iterator[Row]:
+    text = (b"t", b"\0a\0b")
+    yield Row("header-second", "3.2", "H is not the first chunk", file(text, H, D), BAD, (HEADER_OFFSET,))
+    yield Row("header-twice", "3.2", "two headers", file(H, H, D), BAD, (DATA,))
+    for kind, content in (b"e", b"\0" + EXIF), (b"x", b"\0<x/>"), (b"i", b"\0profile"):
+        parts = (H, (kind, content), (kind, content), D)
+        yield Row(f"{kind.decode()}-twice", "3.2", f"two chunks {kind.decode()}", file(*parts), BAD, (place(parts, 2),))
+    yield Row("tail", "3.2", "a byte behind D", PLAIN + b"\0", BAD, (len(PLAIN),))
+    yield Row("tail-chunk", "3.2", "a chunk behind D", PLAIN + container.build_chunk(*text), BAD, (len(PLAIN),))
+    parts = (H, *[text] * 127, D)
+    yield Row("chunks-129", "3.2", "one chunk too many", file(*parts), BAD, (place(parts, 128),))
+    wide = (b"H", body(parameters=kinds.build(kinds.Diffc(schedule.LAW, LAW, extension=bytes(4096)))))
+    yield Row("header-long", "3.2", "a header of more than 4096 bytes", file(wide, D), BAD, (HEADER_OFFSET,))
+
+
+def checksums() -> Iterator[Row]:
+    def flipped(data: bytes, offset: int) -> bytes:
+        return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1:]
+
+    yield Row("crc-header", "3.2", "a bit of H is wrong", flipped(PLAIN, 13), BAD, (HEADER_OFFSET,))
+    yield Row("crc-payload", "3.2", "a bit of D is wrong", flipped(PLAIN, DATA + 20), BAD, (DATA,))
+    yield Row("crc-itself", "3.2", "a bit of a CRC is wrong", flipped(PLAIN, len(PLAIN) - 1), BAD, (DATA,))
+    yield Row("crc-minor", "3.2 3.1", "the minor version is wrong, which the CRC of H covers", flipped(PLAIN, 9), BAD, (HEADER_OFFSET,))
+    parts = (H, (b"t", b"\0Title\0text"), D)
+    yield Row("crc-text", "3.2 3.4", "a bit of a text is wrong", flipped(file(*parts), place(parts, 1) + 8), BAD, (place(parts, 1),))
+    bare = front() + container.build_chunk(*H) + container.build_chunk(*D)
+    yield Row("crc-without-version", "3.2", "the CRC of H without the version", bare, BAD, (HEADER_OFFSET,))
+
+
+def truncations() -> Iterator[Row]:
+    for name, end, about, offset in (
+        ("version", 9, "inside the version", 0), ("no-chunk", 10, "before the header", HEADER_OFFSET), ("head", 11, "inside a chunk's head", HEADER_OFFSET),
+        ("header", 20, "inside the header", HEADER_OFFSET), ("header-crc", DATA - 1, "inside the header's CRC", HEADER_OFFSET),
+        ("no-payload", DATA, "before the payload", DATA), ("payload", DATA + 30, "inside the payload", DATA),
+        ("payload-crc", len(PLAIN) - 2, "inside the payload's CRC", DATA),
+    ):
+        yield Row(f"truncated-{name}", "3.2 8", f"the file ends {about}", PLAIN[:end], TRUNCATED, (offset,))
+    yield Row("length-longest", "3.2 8", "a payload said to have 2^31 - 1 bytes", file(H) + b"D" + varint(2**31 - 1) + bytes(40), TRUNCATED, (DATA,))
+
+
+def headers() -> Iterator[Row]:
+    def row(name: str, clauses: str, about: str, error: str = BAD, content: bytes | None = None, **change) -> Row:
+        header = (b"H", content if content is not None else body(**change))
+        return Row(name, clauses, about, file(header, D), error, (HEADER_OFFSET,))
+
+    yield row("width-0", "3.3", "a width of 0", width=0)
+    yield row("height-0", "3.3", "a height of 0", height=0)
+    yield row("width-65536", "3.3", "a width of 65536", width=65536)
+    yield row("width-spelling", "3.3 2", "a width in more bytes than needed", content=varint(40, 2) + body()[1:])
+    yield row("width-33-bits", "2", "a width of more than 32 bits", content=b"\xff" * 4 + b"\x1f" + body()[1:])
+    yield row("header-empty", "3.3", "a header of no bytes", content=b"")
+    yield row("header-short", "3.3", "a header that ends inside the weights' hash", content=body()[:6])
+    yield row("mode-unknown", "3.3", "mode 15", UNSUPPORTED, mode=15)
+    yield row("kind-unknown", "5.1", "kind 15", UNSUPPORTED, kind=15)
+    yield row("model-unknown", "4.1", "a model that no table has", UNSUPPORTED, model=varint(99999) + WEIGHTS)
+    yield row("weights", "3.3", "other weights than the embedded model's", MISSING, model=varint(TINY) + b"\0\1\2\3")
+    yield row("weights-unregistered", "3.3", "weights that nobody has", MISSING, model=b"\0" + bytes(range(32)) + b"\4\x08")
+    yield row("channels-0", "3.3", "a latent of no channels", model=b"\0" + bytes(range(32)) + b"\0\x08")
+    yield row("cell-65", "3.3", "a cell of 65 pixels", model=b"\0" + bytes(range(32)) + b"\4\x41")
+
+
+def compressed() -> Iterator[Row]:
+    frame = compression.compress(b"Title\0" + b"again " * 50)
+    wide = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=24)).compressobj()
+    window = wide.compress(b"Title\0" + b"again " * 50) + wide.flush()
+    bomb = zstandard.ZstdCompressor(level=19).compress(b"a\0" + bytes(4 << 20))
+    assert len(bomb) < 1000
+    for name, about, content in (
+        ("method", "method 2", b"\2" + frame), ("empty", "no method", b""), ("damaged", "a damaged frame", b"\1" + frame[:9] + b"\xff\xff" + frame[11:]),
+        ("cut", "half a frame", b"\1" + frame[: len(frame) // 2]), ("two-frames", "two frames", b"\1" + frame + frame), ("tail", "a byte behind the frame", b"\1" + frame + b"\0"),
+        ("window", "a window of 16 MiB", b"\1" + window), ("bomb", "more than 4 MiB in a few hundred bytes", b"\1" + bomb),
+        ("no-key", "an empty key", b"\0\0value"), ("no-null", "no null character", b"\0key"), ("utf-8", "bytes that are not UTF-8", b"\0k\0\xff\xfe"),
+    ):
+        yield Row(f"text-{name}", "3.4", f"text: {about}", file(H, (b"t", content), D), BAD, (DATA,))
+
+
+def alphas() -> Iterator[Row]:
+    rgba = (b"H", body(mode=MODES.index("RGBA")))
+    size = 40 * 24
+    yield Row("alpha-missing", "3.5", "mode RGBA without an alpha plane", file(rgba, D), BAD, (HEADER_OFFSET,))
+    yield Row("alpha-extra", "3.5", "mode RGB with an alpha plane", file(H, (b"A", b"\0" + compression.compress(bytes(size))), D), BAD, (DATA,))
+    for name, about, content in (
+        ("filter", "filter 4", b"\4" + compression.compress(bytes(size))), ("empty", "no filter", b""), ("stored", "no frame", b"\0" + bytes(size)),
+        ("short", "a byte too few", b"\0" + compression.compress(bytes(size - 1))), ("long", "a byte too many", b"\0" + compression.compress(bytes(size + 1))),
+        ("bomb", "16 MiB in a few hundred bytes", b"\0" + compression.compress(bytes(16 << 20))),
+    ):
+        yield Row(f"alpha-{name}", "3.5", f"alpha: {about}", file(rgba, (b"A", content), D), BAD, (DATA,))
+
+
+def parameters() -> Iterator[Row]:
+    law = schedule.Law.build(LAW)
+
+    def row(name: str, about: str, content: bytes, error: str = BAD) -> Row:
+        return Row(name, "5.2", about, file((b"H", body(parameters=content)), D), error, (HEADER_OFFSET,))
+
+    yield row("flags-reserved", "the reserved flag", b"\x80" + law, UNSUPPORTED)
+    yield row("form-3", "schedule form 3", b"\3" + law, UNSUPPORTED)
+    yield row("parameters-none", "no parameters", b"")
+    yield row("parameters-short", "parameters that end inside the schedule", b"\0" + law[:3])
+    yield row("parameters-long", "a byte behind the parameters", b"\0" + law + b"\0")
+    yield row("seed-33-bits", "a seed of more than 32 bits", b"\4" + b"\x80" * 4 + b"\x10" + law)
+    yield row("coder-unknown", "coder 15", b"\x08\xf0" + law, UNSUPPORTED)
+    yield row("coder-parameter", "parameter 11 of a coder", b"\x08\x0b" + law)
+    yield row("denoiser-unknown", "denoiser 7", b"\x10" + law + b"\xe1", UNSUPPORTED)
+    yield row("denoiser-0-steps", "a denoiser of no steps", b"\x10" + law + b"\x20")
+    yield row("denoiser-mean-2", "two steps of mean", b"\x10" + law + b"\x02")
+    yield row("extension-short", "an extension that ends early", b"\x20" + law + b"\5abc")
+
+    def told(prompt: bytes) -> bytes:
+        return b"\x40" + law + b"\x08\x08" + varint(len(prompt)) + prompt
+
+    yield row("prompt-embedded", "a prompt for a model that takes none", told(b"\0a cat"), UNSUPPORTED)
+    yield row("prompt-utf-8", "a prompt that is not UTF-8", told(b"\0\xc3\x28"))
+    yield row("prompt-bomb", "a prompt of more than 8192 bytes", told(b"\1" + compression.compress(b"a" * 8193)))
+    yield row("prompt-method", "a prompt by method 2", told(b"\2a cat"))
+
+
+def schedules() -> Iterator[Row]:
+    def row(name: str, clauses: str, about: str, form: int, fields: dict, error: str = BAD) -> Row:
+        parts: tuple[Part, Part] = ((b"H", body(parameters=bytes([form]) + schedule.FORMS[form].build(fields))), D)
+        return Row(name, clauses, about, file(*parts), error, (HEADER_OFFSET, place(parts, 1)))
+
+    total = 8 * len(D[1])
+    yield row("law-no-steps", "4.2.1", "no steps", schedule.LAW, LAW | dict(steps=0))
+    yield row("levels-fall", "4.2", "levels that fall", schedule.LAW, dict(steps=9, end=0, slope=0, bend=63))
+    yield row("levels-equal", "4.2", "levels that stay", schedule.LAW, dict(steps=9, end=0, slope=0, bend=0))
+    yield row("levels-low", "4.2", "a level below -16 nat", schedule.LAW, dict(steps=255, end=-400, slope=127, bend=0))
+    yield row("level-high", "4.2", "a level above 16 nat", schedule.INLINE, inline([total], 1025, []))
+    yield row("rise-0", "4.2", "a rise of 0", schedule.INLINE, inline([total // 2, total // 2], 0, [0]))
+    yield row("inline-more", "4.2.3", "steps that ask for more bits than there are", schedule.INLINE, inline([total, 8], 0, [64]))
+    yield row("inline-fewer", "4.2.3", "eight bits that no step has", schedule.INLINE, inline([total - 8], 0, []))
+    yield row("table-unknown", "4.2.2", "a table that is not registered", schedule.REGISTERED, dict(table=99, gain=64), UNSUPPORTED)
+    yield row("table-small", "4.2.2", "bits left behind a table's last entry", schedule.REGISTERED, dict(table=1, gain=1))
+
+
+def payloads() -> Iterator[Row]:
+    def row(name: str, clauses: str, about: str, payload: bytes, header: bytes) -> Row:
+        parts = ((b"H", header), (b"D", payload))
+        return Row(name, clauses, about, file(*parts), BAD, (place(parts, 1), HEADER_OFFSET))
+
+    padded = kinds.build(kinds.Diffc(schedule.INLINE, inline([20, 15], -64, [128])))
+    yield row("padding", "6.2", "padding that is not zero", b"\x9a\x3c\x57\x11\xe4", body(parameters=padded))
+    greedy = kinds.build(kinds.Diffc(schedule.INLINE, inline([776], 0, [])))
+    yield row("too-many-bits", "6.3", "776 bits for 768 latent values", bits("greedy", 97), body(1, 1, parameters=greedy))
