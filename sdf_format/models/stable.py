@@ -80,16 +80,32 @@ def precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
 
 
+def asked(name: str) -> str:
+    """What a variable of the environment says, "" for no."""
+    value = os.environ.get(name, "")
+    return "" if value == "0" else value
+
+
 def prepared(net: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Speed and memory as the environment asks: SDF_OFFLOAD keeps layers on the CPU until needed, SDF_COMPILE compiles."""
-    if os.environ.get("SDF_OFFLOAD", "") not in ("", "0") and device.type == "cuda":
-        net.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=True)
+    """Speed and memory as the environment asks: SDF_OFFLOAD keeps layers in main memory until they are needed, SDF_COMPILE compiles.
+
+    SDF_COMPILE=1 is inductor, on CUDA with its graphs unless layers come and go; another value is the name of a backend of torch.compile.
+    """
+    cuda = device.type == "cuda"
+    offload, backend = asked("SDF_OFFLOAD"), asked("SDF_COMPILE")
+    if offload:
+        net.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=cuda)
     elif net.device != device:
         net.to(device)
-    if device.type == "cuda":
+    if cuda:
         net.to(memory_format=torch.channels_last)
-    if os.environ.get("SDF_COMPILE", "") not in ("", "0"):
-        net.compile(mode="reduce-overhead" if device.type == "cuda" else "default")
+    if backend in ("", "1"):
+        if backend:
+            net.compile(mode="reduce-overhead" if cuda and not offload else "default")
+    elif backend in torch.compiler.list_backends(exclude_tags=()):
+        net.compile(backend=backend)
+    else:
+        raise BadInput(f"SDF_COMPILE {backend!r}: wanted 1, or a backend of torch.compile: {', '.join(torch.compiler.list_backends())}")
     return net
 
 
@@ -244,7 +260,7 @@ class Stable:
         if self.law is None:
             return laws.clean_of_velocity(z, out, laws.flow_of_sigma(question.sigma))
         if self.settings.prediction == "sample":
-            return out
+            return out.clone()          # CUDA graphs write their next answer over it
         abar = laws.abar_of_sigma(min(question.sigma, self.law.sigma(self.law.number - 1)))
         return (laws.clean_of_v if self.settings.prediction == "v_prediction" else laws.clean_of_epsilon)(z, out, abar)
 
