@@ -104,6 +104,17 @@ def _decode_many(args: argparse.Namespace) -> int:
     return worst
 
 
+def _thumbnail(args: argparse.Namespace) -> int:
+    from PIL import Image
+
+    import pillow_plugin  # noqa: F401  (registers the format)
+
+    with Image.open(args.sdf, formats=["SDF"]) as image:
+        image.thumbnail((args.size, args.size))
+        image.save(args.image, format="PNG")
+    return GOOD
+
+
 def _info(args: argparse.Namespace) -> int:
     from sdf_format import report
 
@@ -211,6 +222,12 @@ def parser() -> argparse.ArgumentParser:
     decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")
     decode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     decode.set_defaults(run=_decode)
+
+    thumbnail = commands.add_parser("thumbnail", help="write a small PNG, as file managers ask for: the preview, or the first steps")
+    thumbnail.add_argument("sdf", help="file to read")
+    thumbnail.add_argument("image", help="PNG to write")
+    thumbnail.add_argument("--size", type=int, default=256, help="pixels a side at most, default 256")
+    thumbnail.set_defaults(run=_thumbnail)
 
     info = commands.add_parser("info", help="show header, chunks and schedule; needs no model")
     info.add_argument("files", nargs="+", metavar="FILE")

@@ -143,15 +143,15 @@ def _refused(entry: dict[str, Any], status: int, said: str, wrote: bool) -> list
 
 
 def _told(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return [f"header {name}: {found.get(name)!r}; wanted {value!r}" for name, value in wanted.items() if not _same(value, found.get(name))]
+    return [f"header {name}: {found.get(name)!r}; wanted {value!r}" for name, value in wanted.items() if not holds(value, found.get(name))]
 
 
-def _same(wanted: Any, found: Any) -> bool:
+def holds(wanted: Any, found: Any) -> bool:
     """Everything wanted is there; levels and the like may differ in their last digits."""
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(_same(v, found.get(k)) for k, v in wanted.items())
+        return isinstance(found, dict) and all(holds(v, found.get(k)) for k, v in wanted.items())
     if isinstance(wanted, list):
-        return isinstance(found, list) and len(wanted) == len(found) and all(map(_same, wanted, found))
+        return isinstance(found, list) and len(wanted) == len(found) and all(map(holds, wanted, found))
     if isinstance(wanted, float):
         return isinstance(found, (int, float)) and abs(wanted - found) <= LEVEL * max(1.0, abs(wanted))
     return bool(wanted == found)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from PIL import Image
 from pieces import EXIF, HEIGHT, ICC, LAW, PAYLOAD, TINY, WEIGHTS, WIDTH, XMP, Part, bits, body, file
 
-from sdf_format import alpha, codec, compression, container, kinds, schedule
+from sdf_format import alpha, codec, compression, container, kinds, mark, schedule
 from sdf_format.container import MODES
 
 
 @dataclass(frozen=True)
 class Row:
-    """clauses: of the specification, what the file is about; pixels: whether its picture needs nothing but the embedded model."""
+    """A file.
+
+    clauses  of the specification, what it is about
+    pixels   whether its picture needs nothing but the embedded model
+    kept     whether an encoder made choices in it that another machine might make otherwise: written anew only if make.py is told so
+    """
 
     name: str
     clauses: str
     about: str
     make: Callable[[], bytes]
     pixels: bool = True
+    kept: bool = False
 
 
 def diffc(name: str, clauses: str, about: str, *, width: int = WIDTH, height: int = HEIGHT, mode: str = "RGB", payload: int = PAYLOAD,
@@ -60,7 +68,7 @@ def scene(width: int, height: int, grey: bool = False) -> np.ndarray:
 
 def encoded(name: str, clauses: str, about: str, width: int, height: int, *, grey: bool = False, **options) -> Row:
     """A file as our encoder writes it: a picture, not a dream. The bits are this encoder's; make.py keeps them where they are."""
-    return Row(name, clauses, about, lambda: codec.encode(scene(width, height, grey), device="cpu", **options).data)
+    return Row(name, clauses, about, lambda: codec.encode(scene(width, height, grey), device="cpu", **options).data, kept=True)
 
 
 def filtered(number: int) -> bytes:
@@ -69,6 +77,16 @@ def filtered(number: int) -> bytes:
     for axis in alpha.FILTERS[number]:
         values = np.diff(values, axis=axis, prepend=np.uint8(0))
     return bytes([number]) + compression.compress(values.tobytes())
+
+
+def previewed(name: str, form: str) -> Row:
+    """§3.6; the preview is of something else, so that who shows it for the picture is found out."""
+    def make() -> bytes:
+        out = io.BytesIO()
+        Image.fromarray(scene(20, 12)).save(out, form)
+        return file((b"H", body()), (b"p", out.getvalue()), (b"D", bits(name)))
+
+    return Row(name, "3.6", f"a preview, {form}", make, kept=True)
 
 
 def text(key: str, value: str, packed: bool = False) -> Part:
@@ -97,6 +115,8 @@ def containers() -> Iterator[Row]:
     yield diffc("metadata-zstandard", "3.4", "all metadata, compressed", others=tuple(
         (kind, b"\1" + compression.compress(data)) for kind, data in ((b"x", XMP), (b"i", ICC), (b"e", b"Exif\0\0" + EXIF)))
         + (text("Comment", "again and " * 90 + "again", packed=True),))
+    yield diffc("xmp-source-type", "3.7", "a digital source type of the file's own", others=((b"x", b"\0" + XMP.replace(
+        b"/></x", b">" + mark.DESCRIPTION.replace(b"compositeWithTrainedAlgorithmicMedia", b"trainedAlgorithmicMedia") + b"</rdf:RDF></x")),))
     yield diffc("text-several", "3.2 3.4", "several texts, an empty one, one with a null character in its value",
                 others=(text("Title", "one"), text("Author", ""), text("Comment", "a\0b")))
     yield diffc("payload-empty", "6.2", "no bits at all: every step is the model's own", payload=0)
@@ -110,6 +130,8 @@ def pictures() -> Iterator[Row]:
     yield diffc("size-wide", "3.3", "a width of two bytes", width=300, height=2, payload=120)
     for mode in MODES:
         yield diffc(f"mode-{mode.lower()}", "3.3 3.5", f"mode {mode}", mode=mode)
+    yield previewed("preview-webp", "WEBP")
+    yield previewed("preview-jpeg", "JPEG")
     for number in range(len(alpha.FILTERS)):
         yield Row(f"alpha-filter-{number}", "3.5", f"alpha by filter {number} of table 3.4", partial(
             file, (b"H", body(mode=MODES.index("RGBA"))), (b"A", filtered(number)), (b"D", bits(f"alpha{number}"))))
