@@ -10,6 +10,7 @@ only the few bits that a step costs whatever its size are not, and let larger pi
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -207,3 +208,14 @@ def calibrate(name: str, loaded: model.Model, folder: Path, out: Path, *, steps:
             report.append(f"{side}x{side} | {len(levels)} | {len(curves)} | {total / cells:.3f} | {total / least - 1:.1%}")
     out.write_text(json.dumps(entries, indent=1) + "\n")
     return report
+
+
+def from_arguments(args: argparse.Namespace, progress: Callable[[int, int], None]) -> list[str]:
+    """`calibrate` as `sdf calibrate` is asked to."""
+    from sdf_format.codec import pick_device
+    from sdf_format.rcc import trellis
+
+    counts = [None if n == "unlimited" else int(n) for n in args.steps.split(",")]
+    return calibrate(args.model, model.load(model.find(args.model), pick_device(args.device)), args.images, args.out, steps=counts,
+                     sides=[int(n) for n in args.size.split(",")], end=args.end, count=args.count, table=args.table,
+                     capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions), progress=progress)

@@ -44,12 +44,18 @@ def _encode(args: argparse.Namespace) -> int:
             args.prompt = caption(image, pick_device(args.device))
             print(f"caption: {args.prompt}")
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
-                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=args.guidance, preview=args.preview,
+                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=_guidance(args.guidance), preview=args.preview,
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
         print(f"{args.sdf}: {size} bytes, {8 * size / (image.width * image.height):.4f} bits per pixel")
     return GOOD
+
+
+def _guidance(given: list[float] | None) -> tuple[float, float] | None:
+    if given and len(given) > 2:
+        raise BadInput(f"{len(given)} numbers of guidance; wanted one, or one for coding and one for denoising")
+    return (given[0], given[-1]) if given else None
 
 
 def _decode(args: argparse.Namespace) -> int:
@@ -167,23 +173,10 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> int:
-    from sdf_format import calibrate, model
-    from sdf_format.codec import pick_device
-    from sdf_format.rcc import trellis
+    from sdf_format import calibrate
 
-    counts = [None if n == "unlimited" else int(n) for n in args.steps.split(",")]
-    report = calibrate.calibrate(
-        args.model, model.load(model.find(args.model), pick_device(args.device)), args.images, args.out, steps=counts,
-        sides=[int(n) for n in args.size.split(",")], end=args.end, count=args.count, table=args.table,
-        capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions), progress=_progress("measuring") or (lambda *_: None))
-    print("\n".join(report))
+    print("\n".join(calibrate.from_arguments(args, _progress("measuring") or (lambda *_: None))))
     return GOOD
-
-
-def _conformance(args: argparse.Namespace) -> int:
-    from sdf_format import conformance
-
-    return conformance.main(args.suite or conformance.SUITE, args.decoder, args.info, args.only, args.json, args.timeout)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -205,7 +198,8 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="what decoders do by default: mean has the highest fidelity, flow is the most realistic")
     encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
     encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")
-    encode.add_argument("--guidance", type=float, help="how closely the model follows the prompt, 0 to 31.875; 1 as it stands")
+    encode.add_argument("--guidance", type=float, nargs="+", metavar="G",
+                        help="how closely the model follows the prompt, 0 to 31.875; 1 as it stands; two numbers: for coding and for denoising")
     encode.add_argument("--strip", action="store_true", help="leave EXIF, XMP and colour profile out")
     encode.add_argument("--preview", nargs="?", type=int, const=256, metavar="PIXELS", help="add a small copy for file managers, 256 pixels long or PIXELS")
     encode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")

@@ -163,15 +163,17 @@ def _unregistered(header: Header) -> Found:
     """§3.3: a folder with the header's whole hash, of those in SDF_MODEL_DIR and those opened in this process."""
     bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
     folders = [*_folders, *(f.parent for b in bases for f in sorted([*b.glob("model_index.json"), *b.glob("*/model_index.json")]))]
+    here = []
     for folder in dict.fromkeys(folders):
         try:
             for choice in checkpoint.variants(folder, _refiner_of(folder)):
-                if choice.sha256() == header.weights:
+                if (sha256 := choice.sha256()) == header.weights:
                     return Found(0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice)
+                here.append(f"{sha256.hex()} ({folder})")
         except MissingModel:
             continue        # a folder that is no use to this file
-    raise MissingModel(f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; of {len(folders)} folders looked at "
-                       "none has them. Name their parent folder in SDF_MODEL_DIR")
+    raise MissingModel(f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; here are {', '.join(here) or 'none'}. "
+                       "Name the parent of their folder in SDF_MODEL_DIR")
 
 
 def load(which: Found | int, device: str) -> Model:

@@ -120,8 +120,8 @@ def test_of_several_precisions_the_one_that_the_file_names_is_loaded(tmp_path, m
     header = container.scan(io.BytesIO(data)).header
     assert model.find_for(header).checkpoint == half and opened(data).load()
     monkeypatch.setattr(checkpoint, "variants", lambda *_: [plain])
-    with pytest.raises(MissingModel, match="unregistered weights"):
-        model.find_for(header)
+    with pytest.raises(MissingModel, match=f"unregistered weights with SHA-256 {header.weights.hex()}; here are {plain.sha256().hex()} "):
+        model.find_for(header)          # both are named
 
 
 @clause("4.4")
