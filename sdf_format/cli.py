@@ -179,6 +179,12 @@ def _calibrate(args: argparse.Namespace) -> int:
     return GOOD
 
 
+def _conformance(args: argparse.Namespace) -> int:
+    from sdf_format import conformance
+
+    return conformance.main(args.suite or conformance.SUITE, args.decoder, args.info, args.only, args.json, args.timeout)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sdf", description="SDF image files: what a diffusion model cannot guess, and nothing else.",
                                   epilog="Exit codes: 0 done; 1 a bad file or request; 3 unsupported; 4 the model is missing; 5 truncated.")
