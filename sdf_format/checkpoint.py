@@ -107,6 +107,25 @@ def tensor_files(component: Path, variant: str | None) -> list[Path]:
     return of(variant) or (of(None) if variant else [])
 
 
+def weights_in(parts: dict[str, Path], variant: str | None) -> list[tuple[str, Path]]:
+    """(component, file) of all weights. MissingModel for a component without safetensors: pickles are never loaded."""
+    found = []
+    for name, folder in parts.items():
+        files = tensor_files(folder, variant)
+        if not files:
+            pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth"))
+            raise MissingModel(f"§4.4 {folder}: no complete safetensors weights" +
+                               ("; there are pickled ones, which could run code and are never loaded" if pickled else ""))
+        found += [(name, file) for file in files]
+    return found
+
+
+def hash_of(files: list[tuple[str, Path]], settings: dict) -> bytes:
+    """SHA-256 over every file's component and SHA-256, one line each, sorted, and the settings.  §4.4"""
+    lines = sorted(f"{name} {file_sha256(file)}\n" for name, file in files)
+    return hashlib.sha256("".join([*lines, json.dumps(settings, sort_keys=True, separators=(",", ":")) + "\n"]).encode()).digest()
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A pipeline's folder, with the folder of its refiner or None, in one variant of its files."""
@@ -130,22 +149,12 @@ class Checkpoint:
         return parts
 
     def files(self) -> list[tuple[str, Path]]:
-        """(component, file) of all weights. MissingModel for a component without safetensors: pickles are never loaded."""
-        found = []
-        for name, folder in self.parts().items():
-            files = tensor_files(folder, self.variant)
-            if not files:
-                pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth"))
-                raise MissingModel(f"§4.4 {folder}: no complete safetensors weights" +
-                                   ("; there are pickled ones, which could run code and are never loaded" if pickled else ""))
-            found += [(name, file) for file in files]
-        return found
+        """(component, file) of all weights. MissingModel for a component without any."""
+        return weights_in(self.parts(), self.variant)
 
     def sha256(self) -> bytes:
-        """§4.4: over the settings and every file's component and SHA-256, one line each, sorted."""
-        lines = sorted(f"{name} {file_sha256(file)}\n" for name, file in self.files())
-        settings = json.dumps(asdict(self.settings()), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256("".join([*lines, settings + "\n"]).encode()).digest()
+        """§4.4"""
+        return hash_of(self.files(), asdict(self.settings()))
 
 
 def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:

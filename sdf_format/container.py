@@ -43,7 +43,12 @@ CHUNKS = {
 REPEATABLE = {TEXT_CHUNK}
 ANCILLARY = 0x20
 
-MODES = ("L", "RGB", "LA", "RGBA")      # table 3.2
+PICTURES = ("L", "RGB", "LA", "RGBA")
+SOUNDS = {"mono": 1, "stereo": 2}       # channels
+MODES = (*PICTURES, *SOUNDS)            # table 3.2
+RATES = (44100, 48000, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 88200, 96000, 192000)        # table 3.3
+OTHER_RATES = range(1000, 1000001)      # §3.3, written as they are
+MOST_CELL = {True: 65535, False: 64}    # §3.3: samples a position of a sound's latent, pixels a side of a picture's
 
 # §3.1 Version, after the signature
 Version = Struct(
@@ -61,8 +66,8 @@ ChunkHead = Struct(
 
 # §3.3 Header
 HeaderBody = Struct(
-    "width" / VarInt,                                            # pixels
-    "height" / VarInt,                                           # pixels
+    "width" / VarInt,                                            # pixels; of sound: samples
+    "height" / VarInt,                                           # pixels; of sound: rate, table 3.3
     "layout" / BitStruct("kind" / Nibble, "mode" / Nibble),      # tables 5.1, 3.2
     "model" / VarInt,                                            # table 4.1; 0: named by its whole hash alone
     "hash" / If(this.model > 0, Bytes(HASH_SHORT)),
@@ -77,7 +82,11 @@ HeaderBody = Struct(
 
 @dataclass(frozen=True)
 class Header:
-    """§3.3.  model 0 stands for weights that the specification does not register: then `weights` has 32 bytes, otherwise 4."""
+    """§3.3.  model 0 stands for weights that the specification does not register: then `weights` has 32 bytes, otherwise 4.
+
+    width, height  [pixel]; of sound 0
+    length, rate   of sound: samples a channel, and how many a second; otherwise 0
+    """
 
     width: int
     height: int
@@ -88,6 +97,12 @@ class Header:
     parameters: bytes
     channels: int | None = None
     cell: int | None = None
+    length: int = 0
+    rate: int = 0
+
+    @property
+    def sound(self) -> bool:
+        return self.mode in SOUNDS
 
 
 @dataclass(frozen=True)
@@ -130,22 +145,35 @@ class File:
 
 def check_header(header: Header) -> None:
     """The rules of §3.3 that need no knowledge of kinds or models."""
-    for name, value in (("width", header.width), ("height", header.height)):
+    if header.sound:
+        if not header.length:
+            raise BadFile("§3.3 length: a sound of 0 samples")
+        if header.rate not in RATES and header.rate not in OTHER_RATES:
+            raise BadFile(f"§3.3 rate: {header.rate} is neither a number of table 3.3 nor in {OTHER_RATES[0]}..{OTHER_RATES[-1]} Hz")
+    for name, value in () if header.sound else (("width", header.width), ("height", header.height)):
         if not 1 <= value <= MAX_SIDE:
             raise BadFile(f"§3.3 {name}: {value} is outside 1..{MAX_SIDE}")
-    if header.model == 0 and not (1 <= (header.channels or 0) <= 65535 and 1 <= (header.cell or 0) <= 64):
-        raise BadFile(f"§3.3 latent: {header.channels} channels, cells of {header.cell} pixels; wanted 1..65535 and 1..64")
+    most = MOST_CELL[header.sound]
+    if header.model == 0 and not (1 <= (header.channels or 0) <= 65535 and 1 <= (header.cell or 0) <= most):
+        raise BadFile(f"§3.3 latent: {header.channels} channels, cells of {header.cell} {'samples' if header.sound else 'pixels'}; "
+                      f"wanted 1..65535 and 1..{most}")
 
 
 def parse_header(body: bytes) -> Header:
     """§3.3"""
     raw = parse(HeaderBody, body, "§3.3 chunk H")
     if raw.layout.mode >= len(MODES):
-        raise Unsupported(f"table 3.2: colour mode {raw.layout.mode} is unknown here (this decoder knows 0..{len(MODES) - 1})")
+        raise Unsupported(f"table 3.2: mode {raw.layout.mode} is unknown here (this decoder knows 0..{len(MODES) - 1})")
     named = raw.unregistered
+    mode = MODES[raw.layout.mode]
+    if mode in SOUNDS:
+        if raw.height in RATES:
+            raise BadFile(f"§3.3 rate: {raw.height} Hz has a number in table 3.3, which stands for it")
+        size = dict(width=0, height=0, length=raw.width, rate=RATES[raw.height] if raw.height < len(RATES) else raw.height)
+    else:
+        size = dict(width=raw.width, height=raw.height)
     header = Header(
-        width=raw.width, height=raw.height, mode=MODES[raw.layout.mode], kind=raw.layout.kind, model=raw.model,
-        weights=named.hash if named else raw.hash, parameters=raw.parameters,
+        **size, mode=mode, kind=raw.layout.kind, model=raw.model, weights=named.hash if named else raw.hash, parameters=raw.parameters,
         channels=named.channels if named else None, cell=named.cell if named else None,
     )
     check_header(header)
@@ -157,8 +185,11 @@ def build_header(header: Header) -> bytes:
     try:
         check_header(header)
         named = dict(hash=header.weights, channels=header.channels, cell=header.cell) if header.model == 0 else None
+        first, second = header.width, header.height
+        if header.sound:
+            first, second = header.length, RATES.index(header.rate) if header.rate in RATES else header.rate
         body = HeaderBody.build(dict(
-            width=header.width, height=header.height, layout=dict(kind=header.kind, mode=MODES.index(header.mode)),
+            width=first, height=second, layout=dict(kind=header.kind, mode=MODES.index(header.mode)),
             model=header.model, hash=header.weights, unregistered=named, parameters=header.parameters,
         ))
         parse(HeaderBody, body, "§3.3 chunk H")

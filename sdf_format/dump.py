@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from construct import Construct, ConstructError, Container, Struct, Switch
@@ -32,8 +32,9 @@ BODIES: dict[bytes, Construct] = {
     **dict.fromkeys((EXIF_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK), compression.Body),
 }
 PARAMETERS: dict[int, Construct] = {kinds.DIFFC: kinds.DiffcParameters}         # table 5.1
-METHODS = {compression.STORED: "stored", compression.ZSTD: "zstandard"}         # table 3.3
+METHODS = {compression.STORED: "stored", compression.ZSTD: "zstandard"}         # §3.4
 LEVELS = {kinds.TRELLIS: "L", kinds.PFR: "K"}                                   # table 5.2
+SOUND = {"width": "length", "height": "rate"}                                   # §3.3: what a sound's header has in their place
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[in
         for field in walk:
             if field.name == "layout":
                 number = field.value.kind
+            if field.name in SOUND and facts.get("mode") in container.SOUNDS:
+                field = replace(field, name=SOUND[field.name])
             if field.name == "parameters" and number in PARAMETERS:
                 for inner in fields(PARAMETERS[number], io.BytesIO(field.value), context):
                     yield len(inner.raw), f"{inner.clause} {NOTES.get(inner.name, _plain)(inner)}"

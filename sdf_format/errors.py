@@ -45,6 +45,10 @@ class TooMuch(Unsupported):
     """The file asks for more pixels or more work than the caller allows: a limit to be raised, if the file is to be trusted."""
 
 
+class IsSound(Unsupported):
+    """The file holds sound, and a picture was asked for."""
+
+
 class MissingModel(Unsupported):
     """The weights that the file names are not to be had here, or are not the ones it was made with."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sdf_format import checkpoint, hub
+from sdf_format import autoencoders, checkpoint, hub
+from sdf_format.autoencoders import Lone
 from sdf_format.checkpoint import Checkpoint
 from sdf_format.container import HASH_SHORT, Header
 from sdf_format.errors import BadInput, MissingModel, Unsupported
@@ -62,7 +64,7 @@ class Found:
     key: int
     spec: ModelSpec
     sha256: bytes
-    checkpoint: Checkpoint | None = None
+    checkpoint: Checkpoint | Lone | None = None
 
     @property
     def weights(self) -> bytes:
@@ -114,14 +116,22 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
     return checkpoint.variants(folders[0], folders[1] if len(folders) > 1 else None)
 
 
+def _choices(folder: Path) -> Sequence[Checkpoint | Lone] | None:
+    """What a folder holds that can be loaded: a pipeline, else an autoencoder alone; None if it is neither's folder."""
+    index = folder / "model_index.json"
+    if index.is_file() and checkpoint.read_json(index).get("_class_name") not in autoencoders.PIPELINES:
+        return checkpoint.variants(folder, _refiner_of(folder))
+    alone = autoencoders.folder_of(folder)
+    return autoencoders.variants(alone) if alone else None
+
+
 def find(name: str | os.PathLike[str], download: bool | None = None) -> Found:
-    """A model by name of table 4.1, or by the folder of a pipeline.  download: allow it; None: as SDF_DOWNLOAD says.
+    """A model by name of table 4.1, or by the folder of a pipeline or of an autoencoder alone.  download: allow it; None: as SDF_DOWNLOAD says.
 
     Raises BadInput for what is neither, MissingModel if the weights are not to be had.
     """
     folder = Path(name)
-    if (folder / "model_index.json").is_file():
-        choice = checkpoint.variants(folder, _refiner_of(folder))
+    if folder.is_dir() and (choice := _choices(folder)) is not None:
         if not choice:
             raise MissingModel(f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded")
         if folder not in _folders:
@@ -162,11 +172,12 @@ def find_for(header: Header, download: bool | None = None) -> Found:
 def _unregistered(header: Header) -> Found:
     """§3.3: a folder with the header's whole hash, of those in SDF_MODEL_DIR and those opened in this process."""
     bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
-    folders = [*_folders, *(f.parent for b in bases for f in sorted([*b.glob("model_index.json"), *b.glob("*/model_index.json")]))]
+    patterns = ("model_index.json", "*/model_index.json", "config.json", "*/config.json", "*/*/config.json")
+    folders = [*_folders, *(f.parent for b in bases for f in sorted(f for p in patterns for f in b.glob(p)))]
     here = []
     for folder in dict.fromkeys(folders):
         try:
-            for choice in checkpoint.variants(folder, _refiner_of(folder)):
+            for choice in _choices(folder) or ():
                 if (sha256 := choice.sha256()) == header.weights:
                     return Found(0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice)
                 here.append(f"{sha256.hex()} ({folder})")

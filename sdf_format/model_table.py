@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sdf_format.autoencoders import PictureSettings, SoundSettings
 from sdf_format.checkpoint import Settings
-from sdf_format.kinds import BALANCED, FLOW
+from sdf_format.kinds import BALANCED, FLOW, MEAN
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ModelSpec:
     weights, sha256  file in the package and its hash, hexadecimal; empty for models that it does not bring along
     least     pixels, what sides are padded to at least
     published  None for models in the package
+    sound     what a sound's latent means; None for models of pictures
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelSpec:
     sha256: str = ""
     least: int = 1
     published: Published | None = None
+    sound: SoundSettings | None = None
 
     def padded(self, side: int) -> int:
         """A side of the picture [pixel] to the side that the model works on."""
@@ -61,8 +64,11 @@ FLOW_DENOISING = (FLOW, 8)
 SD_BETAS = ("scaled_linear", 0.00085, 0.012, 1000)      # scheduler_config.json of SD 1.5, 2.1 and XL
 
 
-def spec_from(name: str, settings: Settings, published: Published | None = None) -> ModelSpec:
-    """The row of a model of diffusers."""
+def spec_from(name: str, settings: Settings | PictureSettings | SoundSettings, published: Published | None = None) -> ModelSpec:
+    """The row of a model of diffusers, or of an autoencoder alone."""
+    if not isinstance(settings, Settings):
+        return ModelSpec(name, "sdf_format.models.autoencoder:load_lone", settings.channels, settings.cell, settings.cell, (MEAN, 1),
+                         sound=settings if isinstance(settings, SoundSettings) else None)
     return ModelSpec(name, STABLE, settings.channels, settings.cell, settings.multiple, FLOW_DENOISING,
                      least=max(settings.multiple, settings.native // 4), published=published)
 

@@ -20,9 +20,7 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "bytes": size,
         "version": f"{file.major}.{file.minor}",
-        "width": header.width,
-        "height": header.height,
-        "bits_per_pixel": round(8 * size / (header.width * header.height), 5),
+        **_extent(header, size),
         "mode": header.mode,
         "kind": kinds.KINDS.get(header.kind, f"unknown ({header.kind})"),
         "model": spec.name if spec else f"unregistered ({header.model})",
@@ -56,6 +54,15 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     return {"valid": not errors, "errors": list(dict.fromkeys(errors)), **result}
 
 
+def _extent(header: container.Header, size: int) -> dict[str, Any]:
+    """How large the picture is or how long the sound, and what that makes of the file's bytes."""
+    if not header.sound:
+        return {"width": header.width, "height": header.height, "bits_per_pixel": round(8 * size / (header.width * header.height), 5)}
+    seconds = header.length / header.rate
+    return {"samples": header.length, "sample_rate": header.rate, "channels": container.SOUNDS[header.mode],
+            "seconds": round(seconds, 3), "bits_per_second": round(8 * size / seconds)}
+
+
 def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
     """§5.2, defaults filled in.  problems: what is wrong in spite of a header that can be read."""
     number, steps = fields.denoiser or (spec.denoiser if spec else (None, None))
@@ -71,7 +78,7 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
         "schedule_fields": fields.schedule,
     }
     payload = file.find(DATA_CHUNK)
-    if payload and spec:
+    if payload and spec and not file.header.sound:
         cells = math.prod(spec.padded(n) // spec.cell for n in (file.header.width, file.header.height))
         try:
             plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)

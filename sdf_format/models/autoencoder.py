@@ -9,21 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdf_format.autoencoders import CLASSES, SOUND, Lone, settings_of
 from sdf_format.checkpoint import read_json
 from sdf_format.errors import MissingModel
 from sdf_format.models import tiles
 
-CLASSES = {"AutoencoderKL": "AutoencoderKL", "ZImageVAE": "AutoencoderKL", "AutoencoderOobleck": "AutoencoderOobleck"}
 SMALLEST = 512      # pixels a side of tiles at least: what an autoencoder was trained on may be less than what it can do
+TILE, OVERLAP = 512, 64     # latent positions of a piece of sound, at most 30 s and 24 s of Stable Audio's
 
 
 def load(folder: Path, device: str, variant: str | None = None) -> Images | Sound:
     """From a component's folder. Only safetensors; float32, since published ones overflow in float16."""
-    name = read_json(folder / "config.json").get("_class_name", "")
-    if name not in CLASSES:
-        raise MissingModel(f"§4.4 {folder}: autoencoder {name!r} has no adapter here; known: {', '.join(CLASSES)}")
-    net = load_component(CLASSES[name], folder, device, torch.float32, variant)
-    return Sound(net) if name == "AutoencoderOobleck" else Images(net)
+    settings_of(folder)         # says what has no adapter
+    name = CLASSES[read_json(folder / "config.json")["_class_name"]]
+    net = load_component(name, folder, device, torch.float32, variant)
+    return Sound(net) if name == SOUND else Images(net)
+
+
+def load_lone(checkpoint: Lone, device: str) -> Images | Sound:
+    """As a model that has nothing to predict.  §4.5"""
+    return load(checkpoint.folder, device, checkpoint.variant)
 
 
 def load_component(name: str, folder: Path, device: str, dtype: torch.dtype, variant: str | None = None) -> torch.nn.Module:
@@ -90,6 +95,11 @@ class Sound:
         self.channels = net.config.decoder_input_channels
         self.cell = int(np.prod(net.config.downsampling_ratios))
         self.sample_rate, self.audio_channels = net.config.sampling_rate, net.config.audio_channels
+        if hasattr(net, "tile_latent_min_length"):      # long sounds in pieces, where diffusers is new enough
+            # At whole cells, or the pieces do not fit together; an overlap beyond the network's reach makes them exact.
+            net.tile_sample_min_length, net.tile_sample_overlap = TILE * self.cell, OVERLAP * self.cell
+            net.tile_latent_min_length, net.tile_latent_overlap = TILE, OVERLAP
+            net.enable_tiling()
 
     @torch.inference_mode()
     def encode(self, samples: np.ndarray) -> Tensor:
