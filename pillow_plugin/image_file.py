@@ -103,6 +103,10 @@ class SdfImageFile(ImageFile.ImageFile):
         if not accept(stream.read(len(SIGNATURE))):
             raise SyntaxError("not an SDF file")
         self._file = file = container.scan(stream)
+        if file.header.sound:
+            from sdf_format.errors import IsSound
+
+            raise IsSound(container.not_a_picture(file.header))
         self._size = (file.header.width, file.header.height)
         self._mode = file.header.mode
         self.custom_mimetype = MEDIA_TYPE

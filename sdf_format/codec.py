@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from sdf_format import alpha as alpha_plane
 from sdf_format import container, kinds, model, plan
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
-from sdf_format.errors import BadFile, BadInput, TooMuch, Truncated, placed
+from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
 from sdf_format.payloads.diffc import Progress, Step
 
 if TYPE_CHECKING:
@@ -133,14 +133,34 @@ def encode(
     budget = budget_of(width, height, bpp, target_bytes)
     found = model.find(model_name)
     spec = found.spec
+    if spec.sound:
+        raise BadInput(f"{model_name} is a model of sound; sdf_format.sound.encode writes sound with it")
     mode = ("L" if pixels.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
     others = list(chunks)
     if alpha is not None:
         others.append((ALPHA_CHUNK, alpha_plane.encode(alpha)))
 
+    blank = Header(width, height, mode, 0, found.key, found.weights, b"")
+    return written(blank, others, budget, found, pick_device(device), codec, wishes, lambda loaded: loaded.encode(padded(pixels, spec)), progress)
+
+
+def written(
+    blank: Header,
+    others: Sequence[tuple[bytes, bytes]],
+    budget: int | None,
+    found: model.Found,
+    device: str,
+    codec: Codec,
+    wishes: object,
+    latent_of: Callable[[model.Model], Tensor],
+    progress: Progress,
+) -> Encoded:
+    """A file of a latent.  blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on the loaded model"""
+    spec = found.spec
+    named = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
+
     def header(fields: kinds.Fields) -> Header:
-        named = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
-        return Header(width, height, mode, kinds.number(fields), found.key, found.weights, kinds.build(fields), **named)
+        return replace(blank, kind=kinds.number(fields), parameters=kinds.build(fields), **named)
 
     def room(fields: kinds.Fields) -> int:
         """Payload bytes that fit into the budget; the payload's own length field may take a byte more than for none."""
@@ -150,11 +170,10 @@ def encode(
 
     if budget is not None and room(wishes.smallest()) < 1:
         least = budget + 1 - room(wishes.smallest())
-        raise BadInput(f"{budget} bytes are too few for this picture: header, alpha and metadata alone take {least - 1}; "
+        raise BadInput(f"{budget} bytes are too few: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
-    loaded = model.load(found, pick_device(device))
-    latent = loaded.encode(padded(pixels, spec))
-    made, payload, account = codec.encode(latent, loaded, spec, wishes, None if budget is None else room, progress)
+    loaded = model.load(found, device)
+    made, payload, account = codec.encode(latent_of(loaded), loaded, spec, wishes, None if budget is None else room, progress)
     return Encoded(container.build(header(made), payload, others), account, made)
 
 
@@ -197,19 +216,17 @@ def decode(
         raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or container.scan(stream)
     header = file.header
+    if header.sound:
+        raise IsSound(container.not_a_picture(header))
     if header.width * header.height > most_pixels:
         raise TooMuch(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
     with placed(file.chunks[0].offset):
         parameters = kinds.parse(header)
         found = model.find_for(header)
-    spec = found.spec
-    if file.problem and not (truncated and isinstance(file.problem, Truncated)):
-        raise file.problem
-    data = file.find(DATA_CHUNK)
-    if data is None:
-        raise file.problem or BadFile("§3.2 there is no payload chunk")
-    partial = data.available < data.length or file.problem is not None
-    payload = container.read_part(stream, data) if partial else container.read(stream, data)
+        spec = found.spec
+        if spec.sound:
+            raise BadFile(f"§3.3 a picture of a model of sound, {spec.name}")
+    data, payload = payload_of(stream, file, truncated)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)
     loaded = through(model.load(found, pick_device(device)))
@@ -248,6 +265,17 @@ def reduced(samples: np.ndarray, factor: int) -> np.ndarray:
     square = np.pad(samples, ((0, -height % factor), (0, -width % factor), *[(0, 0)] * (samples.ndim - 2)), "edge")
     parts = square.reshape(square.shape[0] // factor, factor, square.shape[1] // factor, factor, *samples.shape[2:])
     return parts.mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def payload_of(stream: BinaryIO, file: container.File, truncated: bool) -> tuple[container.Chunk, bytes]:
+    """Chunk D and its body, or what is there of it where `truncated` allows that.  BadFile, Truncated"""
+    if file.problem and not (truncated and isinstance(file.problem, Truncated)):
+        raise file.problem
+    data = file.find(DATA_CHUNK)
+    if data is None:
+        raise file.problem or BadFile("§3.2 there is no payload chunk")
+    partial = data.available < data.length or file.problem is not None
+    return data, container.read_part(stream, data) if partial else container.read(stream, data)
 
 
 def _alpha(stream: BinaryIO, file: container.File) -> np.ndarray | None:

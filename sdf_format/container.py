@@ -159,6 +159,12 @@ def check_header(header: Header) -> None:
                       f"wanted 1..65535 and 1..{most}")
 
 
+def not_a_picture(header: Header) -> str:
+    """For those who take a sound for a picture."""
+    return (f"table 3.2: this file holds sound ({header.mode}, {header.rate} Hz, {header.length / header.rate:.1f} s), not a picture; "
+            "`sdf decode FILE.sdf FILE.wav` or sdf_format.sound.decode turns it into samples")
+
+
 def parse_header(body: bytes) -> Header:
     """§3.3"""
     raw = parse(HeaderBody, body, "§3.3 chunk H")

@@ -11,7 +11,7 @@ meta:
   endian: be
   bit-endian: be
 doc: |
-  An image file that holds what a diffusion model cannot guess of a picture: which model, which noise levels, how many bits
+  A file that holds what a model cannot guess of a picture or a sound: which model, which noise levels, how many bits
   each step got, and the bits.
 doc-ref: sdf-1.md
 seq:
@@ -108,14 +108,10 @@ types:
     seq:
       - id: width
         type: varint
-        doc: pixels
+        doc: pixels; of sound, samples a channel
       - id: height
         type: varint
-        doc: pixels
-      - id: check_sides
-        size: 0
-        valid:
-          expr: width.value >= 1 and width.value <= 65535 and height.value >= 1 and height.value <= 65535
+        doc: pixels; of sound, the rate as in table 3.3
       - id: kind
         type: b4
         doc-ref: table 5.1
@@ -125,6 +121,12 @@ types:
         valid:
           in-enum: true
         doc-ref: table 3.2
+      - id: check_sides
+        size: 0
+        valid:
+          expr: >-
+            width.value >= 1 and (is_sound ? height.value < 12 or height.value >= 1000 and height.value <= 1000000
+            : width.value <= 65535 and height.value >= 1 and height.value <= 65535)
       - id: model
         type: varint
         doc-ref: table 4.1
@@ -141,13 +143,16 @@ types:
         size: 0
         if: model.value == 0
         valid:
-          expr: channels.value >= 1 and channels.value <= 65535 and cell.value >= 1 and cell.value <= 64
+          expr: 'channels.value >= 1 and channels.value <= 65535 and cell.value >= 1 and cell.value <= (is_sound ? 65535 : 64)'
       - id: parameters
         size-eos: true
         type:
           switch-on: kind
           cases:
             0: diffc
+    instances:
+      is_sound:
+        value: 'mode == mode::mono or mode == mode::stereo'
   alpha:
     doc-ref: §3.5
     seq:
@@ -314,6 +319,8 @@ enums:
     1: rgb
     2: la
     3: rgba
+    4: mono
+    5: stereo
   method:
     0: stored
     1: zstandard

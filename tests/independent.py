@@ -68,8 +68,9 @@ def facts(data: bytes) -> dict[str, Any]:
     for chunk in file.chunks:
         chunks.append({"type": chr(chunk.type), "offset": offset, "length": chunk.length.value})
         offset += 1 + (max(1, chunk.length.value.bit_length()) + 6) // 7 + chunk.length.value + 4
-    return {"bytes": offset, "version": f"{file.major}.{file.minor}", "width": header.width.value, "height": header.height.value,
-            "mode": header.mode.name.upper(), "kind": name, "weights": header.weights.hex(), **parameters(header.parameters), "chunks": chunks}
+    extent = ({"samples": header.width.value, "mode": header.mode.name} if header.is_sound else
+              {"width": header.width.value, "height": header.height.value, "mode": header.mode.name.upper()})
+    return {"bytes": offset, "version": f"{file.major}.{file.minor}", **extent, "kind": name, "weights": header.weights.hex(), **parameters(header.parameters), "chunks": chunks}
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:

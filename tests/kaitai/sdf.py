@@ -10,7 +10,7 @@ if getattr(kaitaistruct, 'API_VERSION', (0, 9)) < (0, 11):
     raise Exception("Incompatible Kaitai Struct Python API: 0.11 or later is required, but you have %s" % (kaitaistruct.__version__))
 
 class Sdf(KaitaiStruct):
-    """An image file that holds what a diffusion model cannot guess of a picture: which model, which noise levels, how many bits
+    """A file that holds what a model cannot guess of a picture or a sound: which model, which noise levels, how many bits
     each step got, and the bits.
     
     .. seealso::
@@ -42,6 +42,8 @@ class Sdf(KaitaiStruct):
         rgb = 1
         la = 2
         rgba = 3
+        mono = 4
+        stereo = 5
     def __init__(self, _io, _parent=None, _root=None):
         super(Sdf, self).__init__(_io)
         self._parent = _parent
@@ -393,14 +395,14 @@ class Sdf(KaitaiStruct):
         def _read(self):
             self.width = Sdf.Varint(self._io, self, self._root)
             self.height = Sdf.Varint(self._io, self, self._root)
-            self.check_sides = self._io.read_bytes(0)
-            _ = self.check_sides
-            if not  ((self.width.value >= 1) and (self.width.value <= 65535) and (self.height.value >= 1) and (self.height.value <= 65535)) :
-                raise kaitaistruct.ValidationExprError(self.check_sides, self._io, u"/types/header/seq/2")
             self.kind = self._io.read_bits_int_be(4)
             self.mode = KaitaiStream.resolve_enum(Sdf.Mode, self._io.read_bits_int_be(4))
             if not isinstance(self.mode, Sdf.Mode):
-                raise kaitaistruct.ValidationNotInEnumError(self.mode, self._io, u"/types/header/seq/4")
+                raise kaitaistruct.ValidationNotInEnumError(self.mode, self._io, u"/types/header/seq/3")
+            self.check_sides = self._io.read_bytes(0)
+            _ = self.check_sides
+            if not  ((self.width.value >= 1) and (( ((self.height.value < 12) or ( ((self.height.value >= 1000) and (self.height.value <= 1000000)) ))  if self.is_sound else  ((self.width.value <= 65535) and (self.height.value >= 1) and (self.height.value <= 65535)) ))) :
+                raise kaitaistruct.ValidationExprError(self.check_sides, self._io, u"/types/header/seq/4")
             self.model = Sdf.Varint(self._io, self, self._root)
             self.weights = self._io.read_bytes((32 if self.model.value == 0 else 4))
             if self.model.value == 0:
@@ -415,7 +417,7 @@ class Sdf(KaitaiStruct):
                 pass
                 self.check_latent = self._io.read_bytes(0)
                 _ = self.check_latent
-                if not  ((self.channels.value >= 1) and (self.channels.value <= 65535) and (self.cell.value >= 1) and (self.cell.value <= 64)) :
+                if not  ((self.channels.value >= 1) and (self.channels.value <= 65535) and (self.cell.value >= 1) and (self.cell.value <= (65535 if self.is_sound else 64))) :
                     raise kaitaistruct.ValidationExprError(self.check_latent, self._io, u"/types/header/seq/9")
 
             _on = self.kind
@@ -451,6 +453,14 @@ class Sdf(KaitaiStruct):
                 self.parameters._fetch_instances()
             else:
                 pass
+
+        @property
+        def is_sound(self):
+            if hasattr(self, '_m_is_sound'):
+                return self._m_is_sound
+
+            self._m_is_sound =  ((self.mode == Sdf.Mode.mono) or (self.mode == Sdf.Mode.stereo)) 
+            return getattr(self, '_m_is_sound', None)
 
 
     class Inline(KaitaiStruct):
