@@ -12,7 +12,7 @@ from PIL import Image
 from pieces import EXIF, HEIGHT, ICC, LAW, PAYLOAD, TINY, WEIGHTS, WIDTH, XMP, Part, bits, body, file
 
 from sdf_format import alpha, codec, compression, container, kinds, mark, schedule
-from sdf_format.container import MODES
+from sdf_format.container import MODES, PICTURES
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def pictures() -> Iterator[Row]:
     for width, height in ((1, 1), (1, 50), (33, 1), (17, 15), (16, 16)):
         yield diffc(f"size-{width}x{height}", "3.3 4.1", "sides that are no multiples of anything, the surplus dropped", width=width, height=height)
     yield diffc("size-wide", "3.3", "a width of two bytes", width=300, height=2, payload=120)
-    for mode in MODES:
+    for mode in PICTURES:
         yield diffc(f"mode-{mode.lower()}", "3.3 3.5", f"mode {mode}", mode=mode)
     yield previewed("preview-webp", "WEBP")
     yield previewed("preview-jpeg", "JPEG")
