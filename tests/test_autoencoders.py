@@ -50,7 +50,7 @@ def test_an_autoencoder_is_found_by_its_folder_and_by_its_hash(tmp_path, monkeyp
     (tmp_path / "pipe" / "model_index.json").write_text(json.dumps({"_class_name": "StableAudioPipeline"}))
     assert model.find(tmp_path / "pipe").sha256 == found.sha256         # of such a pipeline nothing else is used
     monkeypatch.setattr(model, "_folders", [])
-    with pytest.raises(MissingModel, match="none has them"):
+    with pytest.raises(MissingModel, match="here are none"):
         model.find_for(header_of(found))
     for base in (tmp_path, tmp_path / "pipe", place):
         monkeypatch.setenv("SDF_MODEL_DIR", str(base))
