@@ -15,6 +15,12 @@ from sdf_format.bench import BENCHES
 from sdf_format.errors import BadInput, SdfError
 
 GOOD, BAD = 0, 1
+QUANTISED = {       # options of kinds other than diffc: type, what they are
+    "colours": (int, "of kind palette: vectors of a palette, 1 to 4096; default 256, or the most that fit a budget"),
+    "groups": (int, "of kind palette: groups of channels with a palette each; chosen to suit if not given"),
+    "dithering": (float, "of kind palette: strength of error diffusion, 0 (default) to 1"),
+    "cleanup": (int, "of kind palette: steps of the model's clean-up, 0 (none) to 31; one where it helps if not given"),
+}
 
 
 def _progress(label: str):
@@ -45,6 +51,7 @@ def _encode(args: argparse.Namespace) -> int:
             print(f"caption: {args.prompt}")
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
                    steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=_guidance(args.guidance), preview=args.preview,
+                   kind=args.kind, **{name: getattr(args, name) for name in QUANTISED},
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
@@ -198,6 +205,9 @@ def parser() -> argparse.ArgumentParser:
     rate.add_argument("--bpp", type=float, help="bits per pixel that the file may take")
     rate.add_argument("--target-bytes", type=int, help="bytes that the file may take")
     encode.add_argument("--model", default=None, help="default sdf-tiny-1, which comes with the package")
+    encode.add_argument("--kind", choices=kinds.KINDS.values(), help="of payload, default diffc; palette needs a --model with an autoencoder")
+    for name, (form, what) in QUANTISED.items():
+        encode.add_argument(f"--{name}", type=form, help=what)
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
     encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
     encode.add_argument("--coder", default=None, help="reverse channel coder: tree (default on a CPU), trellis (default on a CUDA device) or pfr")

@@ -17,6 +17,7 @@ from sdf_format import alpha as alpha_plane
 from sdf_format import container, kinds, model, plan
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
 from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
+from sdf_format.payloads import palette
 from sdf_format.payloads.diffc import Progress, Step
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Codec:
 
 KINDS = {                           # table 5.1
     kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode, plan.draft),
+    kinds.PALETTE: Codec(palette.Wishes, palette.encode, palette.decode),
 }
 
 
@@ -98,6 +100,14 @@ def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, object]:
     return KINDS[number], KINDS[number].wishes(**options)
 
 
+def unsuited(kind: int, spec: model.ModelSpec) -> str | None:
+    """Why a payload kind and a model do not go together, or None if they do.  §5.1"""
+    if kind != kinds.DIFFC and not spec.autoencoder:
+        return (f"kind {kinds.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model with one, such as sd15 or the "
+                "folder of an AutoencoderKL")
+    return None
+
+
 def encode(
     pixels: np.ndarray,
     alpha: np.ndarray | None = None,
@@ -114,7 +124,7 @@ def encode(
     """Write a picture.
 
     pixels        (H, W) for mode L or (H, W, 3) for RGB, uint8, sides 1..65535; alpha: (H, W) uint8, kept without loss
-    kind          a name of table 5.1; options: what it takes, see `plan.Wishes` for diffc
+    kind          a name of table 5.1; options: what it takes, see `plan.Wishes` for diffc and `Wishes` of the others' modules
     bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
     model_name    of table 4.1, or the folder of a pipeline of diffusers
     chunks        metadata (type, body), §3.4
@@ -135,6 +145,8 @@ def encode(
     spec = found.spec
     if spec.sound:
         raise BadInput(f"{model_name} is a model of sound; sdf_format.sound.encode writes sound with it")
+    if problem := unsuited(kinds.number(wishes.smallest()), spec):
+        raise BadInput(problem)
     mode = ("L" if pixels.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
     others = list(chunks)
     if alpha is not None:
@@ -226,6 +238,10 @@ def decode(
         spec = found.spec
         if spec.sound:
             raise BadFile(f"§3.3 a picture of a model of sound, {spec.name}")
+        if header.model == 0 and (header.channels, header.cell) != (spec.channels, spec.cell):
+            raise BadFile(f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {spec.channels} and {spec.cell}")
+        if problem := unsuited(header.kind, spec):
+            raise BadFile(f"§5.1 {problem}")
     data, payload = payload_of(stream, file, truncated)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     plane = _alpha(stream, file)

@@ -11,8 +11,8 @@ from sdf_format.container import Header
 from sdf_format.container import parse as parse_struct
 from sdf_format.errors import BadFile, BadInput, Unsupported
 
-DIFFC = 0
-KINDS = {DIFFC: "diffc"}                # table 5.1
+DIFFC, PALETTE = range(2)
+KINDS = {DIFFC: "diffc", PALETTE: "palette"}    # table 5.1
 
 TRELLIS, PFR, TREE = range(3)
 CODERS = {TRELLIS: "trellis", PFR: "pfr", TREE: "tree"}     # table 5.2
@@ -28,6 +28,10 @@ FLOW_STEPS = 3                          # where a caller names flow or ancestral
 GUIDANCE = 8                            # unit 1/n, §5.2
 PROMPT_LIMIT = 8192                     # bytes, §5.2
 
+COLOURS = range(1, 4097)                # §5.3
+VALUES = range(-128, 128)               # §5.3, of a vector
+STEP_UNIT = 8                           # §5.3, steps an octave
+DITHERING = 64                          # §5.3, of full strength
 CLEANUP_LEVEL = 8                       # unit 1/n nat, §5.5
 CLEANUP_GAIN = 64                       # unit 1/n, §5.5
 
@@ -68,6 +72,25 @@ CleanupFields = Struct(
     "denoiser" / DenoiserFields,
     "level" / Int8sb,                           # log-SNR, 1/8 nat
     "gain" / Int8ub,                            # 1/64
+)
+
+# §5.3 Palette flags
+PaletteFlags = BitStruct(
+    "reserved" / BitsInteger(5),
+    "extension" / Flag,
+    "dithering" / Flag,
+    "cleanup" / Flag,
+)
+
+# §5.3 Palette parameters
+PaletteParameters = Struct(
+    "flags" / PaletteFlags,
+    "colours" / VarInt,                                                         # vectors of a palette
+    "groups" / VarInt,                                                          # of channels
+    "step" / Int8sb,                                                            # 1/8 octave
+    "dithering" / If(this.flags.dithering, Int8ub),                             # 1/64; absent: 0
+    "cleanup" / If(this.flags.cleanup, CleanupFields),
+    "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
 )
 
 
@@ -187,8 +210,51 @@ def build_cleanup(cleanup: Cleanup | None) -> dict[str, object] | None:
     return cleanup and dict(denoiser=dict(id=cleanup.denoiser[0], steps=cleanup.denoiser[1]), level=cleanup.level, gain=cleanup.gain)
 
 
-Fields = Diffc
-_PAIRS = {DIFFC: (Diffc, _parse_diffc, _build_diffc)}       # kind -> fields, from a header, to its bytes
+@dataclass(frozen=True)
+class Palette:
+    """§5.3.  step: of vectors [1/STEP_UNIT octave]; dithering: strength [1/DITHERING], which a decoder does not need"""
+
+    colours: int
+    groups: int
+    step: int
+    dithering: int = 0
+    cleanup: Cleanup | None = None
+    extension: bytes | None = None
+
+
+def step_of(number: int) -> float:
+    """§5.3: a step size by its number."""
+    return 2.0 ** (number / STEP_UNIT)
+
+
+def _parse_palette(header: Header) -> Palette:
+    """§5.3 and its rules."""
+    flags = parse_struct(PaletteFlags, header.parameters[:1], "§5.3 flags in chunk H")
+    if flags.reserved:
+        raise Unsupported(f"§5.3 flags: reserved bits {flags.reserved}; update the decoder")
+    raw = parse_struct(PaletteParameters, header.parameters, "§5.3 parameters in chunk H")
+    if raw.colours not in COLOURS:
+        raise BadFile(f"§5.3 colours: {raw.colours} is outside {COLOURS[0]}..{COLOURS[-1]}")
+    if not raw.groups or header.channels and raw.groups > header.channels:
+        raise BadFile(f"§5.3 groups: {raw.groups} for {header.channels or 'the'} channels")
+    if raw.dithering is not None and not 0 < raw.dithering <= DITHERING:
+        raise BadFile(f"§5.3 dithering: {raw.dithering} is outside 1..{DITHERING}")
+    return Palette(raw.colours, raw.groups, raw.step, raw.dithering or 0, parse_cleanup(raw.cleanup), raw.extension)
+
+
+def _build_palette(fields: Palette) -> bytes:
+    return PaletteParameters.build(dict(
+        flags=dict(reserved=0, extension=fields.extension is not None, dithering=fields.dithering > 0, cleanup=fields.cleanup is not None),
+        colours=fields.colours, groups=fields.groups, step=fields.step, dithering=fields.dithering, cleanup=build_cleanup(fields.cleanup),
+        extension=fields.extension,
+    ))
+
+
+Fields = Diffc | Palette
+_PAIRS = {                              # kind -> fields, from a header, to its bytes
+    DIFFC: (Diffc, _parse_diffc, _build_diffc),
+    PALETTE: (Palette, _parse_palette, _build_palette),
+}
 
 
 def parse(header: Header) -> Fields:

@@ -54,11 +54,17 @@ class ModelSpec:
     published: Published | None = None
     sound: SoundSettings | None = None
 
+    @property
+    def autoencoder(self) -> bool:
+        """Whether the latent is that of a trained autoencoder."""
+        return self.load != TINY
+
     def padded(self, side: int) -> int:
         """A side of the picture [pixel] to the side that the model works on."""
         return -(-max(side, self.least) // self.multiple) * self.multiple
 
 
+TINY = "sdf_format.models.tiny:load"
 STABLE = "sdf_format.models.stable:load"
 FLOW_DENOISING = (FLOW, 8)
 SD_BETAS = ("scaled_linear", 0.00085, 0.012, 1000)      # scheduler_config.json of SD 1.5, 2.1 and XL
@@ -79,7 +85,7 @@ def _row(name: str, repository: str, gigabytes: float, licence: str, refiner: st
 
 
 MODELS = {
-    1: ModelSpec("sdf-tiny-1", "sdf_format.models.tiny:load", 192, 8, 16, (BALANCED, 3), "weights/sdf-tiny-1.safetensors",
+    1: ModelSpec("sdf-tiny-1", TINY, 192, 8, 16, (BALANCED, 3), "weights/sdf-tiny-1.safetensors",
                  "b050843eb670d705b926714b75cfd47a0a3cf28a13710a946d6d46b224c2e5ea"),
     2: _row("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 4.3, "CreativeML Open RAIL-M",
             pipeline="StableDiffusionPipeline", prediction="epsilon", betas=SD_BETAS, scaling=0.18215, channels=4, multiple=64, native=512),

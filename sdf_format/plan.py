@@ -101,7 +101,7 @@ def draft(payload: bytes, declared: int, shape: tuple[int, ...], fields: kinds.D
 def told(loaded: model.Model, conditioning: kinds.Conditioning) -> tuple[model.Model, model.Model]:
     """The model for the walk and the one for the denoiser.  §5.2; Unsupported for a model that takes no prompt, or predicts nothing"""
     if not hasattr(loaded, "predict"):
-        raise Unsupported("§4.5 kind diffc needs a model that predicts; this one is an autoencoder alone")
+        raise Unsupported("§4.5 kind diffc needs a model that predicts; this one is an autoencoder alone, which kind palette does with")
     if conditioning == kinds.Conditioning():
         return loaded, loaded
     if not hasattr(loaded, "conditioned"):

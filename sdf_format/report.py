@@ -89,7 +89,21 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
     return result
 
 
-FACTS = {kinds.DIFFC: _diffc}
+def _palette(file: File, fields: kinds.Palette, spec: Any) -> dict[str, Any]:
+    """§5.3"""
+    return {"colours": fields.colours, "groups": fields.groups, "palette_step": round(kinds.step_of(fields.step), 6),
+            "dithering": fields.dithering / kinds.DITHERING, **_cleanup(fields.cleanup)}
+
+
+def _cleanup(fields: kinds.Cleanup | None) -> dict[str, Any]:
+    """§5.5"""
+    if fields is None:
+        return {"cleanup": None}
+    return {"cleanup": kinds.DENOISERS[fields.denoiser[0]], "cleanup_steps": fields.denoiser[1],
+            "cleanup_log_snr": fields.level / kinds.CLEANUP_LEVEL, "cleanup_gain": fields.gain / kinds.CLEANUP_GAIN}
+
+
+FACTS = {kinds.DIFFC: _diffc, kinds.PALETTE: _palette}
 
 
 def as_text(name: str, facts: dict[str, Any]) -> str:
@@ -98,8 +112,8 @@ def as_text(name: str, facts: dict[str, Any]) -> str:
     for key, value in facts.items():
         if key not in ("valid", "errors", "chunks", "schedule", "metadata", "schedule_fields"):
             lines.append(f"  {key.replace('_', ' '):16} {value}")
-    fields = facts.get("schedule_fields", {})
-    lines.append("  schedule fields  " + ", ".join(f"{k} {v}" for k, v in fields.items()))
+    if fields := facts.get("schedule_fields"):
+        lines.append("  schedule fields  " + ", ".join(f"{k} {v}" for k, v in fields.items()))
     for key, value in facts.get("metadata", {}).items():
         lines.append(f"  {key:16} {value!r}" if key == "text" else f"  {key:16} {value}")
     lines.append("  chunk  offset    length  crc  what")

@@ -150,6 +150,7 @@ types:
           switch-on: kind
           cases:
             0: diffc
+            1: palette
     instances:
       is_sound:
         value: 'mode == mode::mono or mode == mode::stereo'
@@ -222,6 +223,63 @@ types:
         size: 0
         valid:
           expr: _io.eof
+  palette:
+    doc-ref: §5.3
+    seq:
+      - id: reserved
+        type: b5
+        valid: 0
+      - id: has_extension
+        type: b1
+      - id: has_dithering
+        type: b1
+      - id: has_cleanup
+        type: b1
+      - id: colours
+        type: varint
+      - id: groups
+        type: varint
+      - id: check_numbers
+        size: 0
+        valid:
+          expr: 'colours.value >= 1 and colours.value <= 4096 and groups.value >= 1 and (_parent.model.value != 0 or groups.value <= _parent.channels.value)'
+      - id: step
+        type: s1
+        doc: unit 1/8 octave
+      - id: dithering
+        type: u1
+        if: has_dithering
+        valid:
+          min: 1
+          max: 64
+        doc: unit 1/64
+      - id: cleanup
+        type: cleanup
+        if: has_cleanup
+      - id: extension
+        type: blob
+        if: has_extension
+      - id: check_end
+        size: 0
+        valid:
+          expr: _io.eof
+  cleanup:
+    doc-ref: §5.5
+    seq:
+      - id: denoiser
+        type: denoiser
+      - id: check_denoiser
+        size: 0
+        valid:
+          expr: denoiser.id != denoiser_id::ancestral
+      - id: level
+        type: s1
+        doc: log-SNR, unit 1/8 nat
+      - id: gain
+        type: u1
+        valid:
+          min: 1
+        doc: unit 1/64
   coder:
     seq:
       - id: id

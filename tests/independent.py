@@ -56,7 +56,20 @@ def _diffc(fields: Sdf.Diffc) -> dict[str, Any]:
     return facts
 
 
-KINDS = {0: ("diffc", _diffc)}          # table 5.1
+def _palette(fields: Sdf.Palette) -> dict[str, Any]:
+    facts = {"colours": fields.colours.value, "groups": fields.groups.value, "palette_step": round(2 ** (fields.step / 8), 6),
+             "dithering": fields.dithering / 64 if fields.has_dithering else 0}
+    return facts | _cleanup(fields.cleanup if fields.has_cleanup else None)
+
+
+def _cleanup(fields: Sdf.Cleanup | None) -> dict[str, Any]:
+    if fields is None:
+        return {"cleanup": None}
+    return {"cleanup": fields.denoiser.id.name, "cleanup_steps": fields.denoiser.steps, "cleanup_log_snr": fields.level / 8,
+            "cleanup_gain": fields.gain / 64}
+
+
+KINDS = {0: ("diffc", _diffc), 1: ("palette", _palette)}         # table 5.1
 
 
 def facts(data: bytes) -> dict[str, Any]:

@@ -45,17 +45,17 @@ def load_component(name: str, folder: Path, device: str, dtype: torch.dtype, var
 
 
 class Images:
-    """AutoencoderKL."""
+    """AutoencoderKL, or AutoencoderTiny, which has no posterior."""
 
-    def __init__(self, net: diffusers.AutoencoderKL):
+    def __init__(self, net: diffusers.AutoencoderKL | diffusers.AutoencoderTiny):
         self.net = net
         self.scaling, self.shift = net.config.scaling_factor, net.config.shift_factor or 0.0
         self.channels = net.config.latent_channels
-        self.cell = 1 << len(net.config.block_out_channels) - 1
+        self.cell = 1 << len(net.config.get("num_encoder_blocks", net.config.block_out_channels)) - 1
 
     def _tilings(self, height: int, width: int) -> tuple[tiles.Tiling, tiles.Tiling]:
         """How a latent of height x width is cut, and its picture; by the sizes alone, so that both sides decide alike."""
-        side, cell = max(self.net.config.sample_size, SMALLEST) // self.cell, self.cell
+        side, cell = max(self.net.config.get("sample_size", SMALLEST), SMALLEST) // self.cell, self.cell
         return tiles.Tiling(height, width, side, 1), tiles.Tiling(height * cell, width * cell, side * cell, cell)
 
     @torch.inference_mode()
@@ -65,7 +65,8 @@ class Images:
 
     def _encoded(self, samples: Tensor) -> Tensor:
         """(1, 3, H, W) uint8 to a latent."""
-        mean = self.net.encode((samples.to(self.net.device, self.net.dtype) / 127.5 - 1)).latent_dist.mode()
+        out = self.net.encode((samples.to(self.net.device, self.net.dtype) / 127.5 - 1))
+        mean = out.latents if isinstance(self.net, diffusers.AutoencoderTiny) else out.latent_dist.mode()
         return ((mean.float() - self.shift) * self.scaling).cpu()
 
     def decode(self, latent: Tensor) -> np.ndarray:

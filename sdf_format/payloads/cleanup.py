@@ -54,21 +54,29 @@ def nearer(latent: Tensor, one: Tensor, other: Tensor) -> bool:
     return float((one - latent).square().mean()) < float((other - latent).square().mean())
 
 
-def apply(quantised: Tensor, cleanup: Cleanup | None, model: Model, progress: Progress, denoiser: tuple[int, int] | None = None,
-          realism: float | None = None) -> Tensor:
-    """The latent after clean-up.  denoiser, realism: of the decoder's user, instead of the file's; ancestral changes nothing"""
-    if cleanup is None:
-        return quantised
+def calls(cleanup: Cleanup | None, denoiser: tuple[int, int] | None, realism: float | None) -> int:
+    """Model calls of `apply` with these arguments, or 1."""
+    return _chosen(cleanup, denoiser, realism)[0] if cleanup else 1
+
+
+def _chosen(cleanup: Cleanup, denoiser: tuple[int, int] | None, realism: float | None) -> tuple[int, float]:
+    """(steps, realism).  denoiser, realism: of the decoder's user, instead of the file's; ancestral changes nothing"""
     number, steps = denoiser if denoiser and denoiser[0] in REALISM else cleanup.denoiser
     share = REALISM[number] if realism is None else realism
-    steps = steps if share else 1
+    return (steps if share else 1), share
+
+
+def apply(quantised: Tensor, cleanup: Cleanup | None, model: Model, progress: Progress, denoiser: tuple[int, int] | None = None,
+          realism: float | None = None) -> Tensor:
+    """The latent after clean-up.  progress: begins at step 0, before the model runs"""
+    if cleanup is None:
+        return quantised
+    steps, share = _chosen(cleanup, denoiser, realism)
     sigma = math.exp(-cleanup.level / CLEANUP_LEVEL / 2)
-    progress(0, steps)              # before anything is allocated: the caller may refuse
     done = iter(range(steps))
 
     def counted(y: Tensor, level: float) -> Tensor:
-        if step := next(done):
-            progress(step, steps)
+        progress(next(done), steps)
         return model.predict(y, level)
 
     result = diffusion.dial(quantised * (cleanup.gain / CLEANUP_GAIN), sigma, steps, share, counted)

@@ -203,6 +203,34 @@ class Sdf(KaitaiStruct):
                 pass
 
 
+    class Cleanup(KaitaiStruct):
+        """
+        .. seealso::
+           §5.5
+        """
+        def __init__(self, _io, _parent=None, _root=None):
+            super(Sdf.Cleanup, self).__init__(_io)
+            self._parent = _parent
+            self._root = _root
+            self._read()
+
+        def _read(self):
+            self.denoiser = Sdf.Denoiser(self._io, self, self._root)
+            self.check_denoiser = self._io.read_bytes(0)
+            _ = self.check_denoiser
+            if not self.denoiser.id != Sdf.DenoiserId.ancestral:
+                raise kaitaistruct.ValidationExprError(self.check_denoiser, self._io, u"/types/cleanup/seq/1")
+            self.level = self._io.read_s1()
+            self.gain = self._io.read_u1()
+            if not self.gain >= 1:
+                raise kaitaistruct.ValidationLessThanError(1, self.gain, self._io, u"/types/cleanup/seq/3")
+
+
+        def _fetch_instances(self):
+            pass
+            self.denoiser._fetch_instances()
+
+
     class Coder(KaitaiStruct):
         def __init__(self, _io, _parent=None, _root=None):
             super(Sdf.Coder, self).__init__(_io)
@@ -426,6 +454,11 @@ class Sdf(KaitaiStruct):
                 self._raw_parameters = self._io.read_bytes_full()
                 _io__raw_parameters = KaitaiStream(BytesIO(self._raw_parameters))
                 self.parameters = Sdf.Diffc(_io__raw_parameters, self, self._root)
+            elif _on == 1:
+                pass
+                self._raw_parameters = self._io.read_bytes_full()
+                _io__raw_parameters = KaitaiStream(BytesIO(self._raw_parameters))
+                self.parameters = Sdf.Palette(_io__raw_parameters, self, self._root)
             else:
                 pass
                 self.parameters = self._io.read_bytes_full()
@@ -449,6 +482,9 @@ class Sdf(KaitaiStruct):
 
             _on = self.kind
             if _on == 0:
+                pass
+                self.parameters._fetch_instances()
+            elif _on == 1:
                 pass
                 self.parameters._fetch_instances()
             else:
@@ -540,6 +576,70 @@ class Sdf(KaitaiStruct):
 
             self._m_end = (self.end_raw if self.end_raw < 512 else self.end_raw - 1024)
             return getattr(self, '_m_end', None)
+
+
+    class Palette(KaitaiStruct):
+        """
+        .. seealso::
+           §5.3
+        """
+        def __init__(self, _io, _parent=None, _root=None):
+            super(Sdf.Palette, self).__init__(_io)
+            self._parent = _parent
+            self._root = _root
+            self._read()
+
+        def _read(self):
+            self.reserved = self._io.read_bits_int_be(5)
+            if not self.reserved == 0:
+                raise kaitaistruct.ValidationNotEqualError(0, self.reserved, self._io, u"/types/palette/seq/0")
+            self.has_extension = self._io.read_bits_int_be(1) != 0
+            self.has_dithering = self._io.read_bits_int_be(1) != 0
+            self.has_cleanup = self._io.read_bits_int_be(1) != 0
+            self.colours = Sdf.Varint(self._io, self, self._root)
+            self.groups = Sdf.Varint(self._io, self, self._root)
+            self.check_numbers = self._io.read_bytes(0)
+            _ = self.check_numbers
+            if not  ((self.colours.value >= 1) and (self.colours.value <= 4096) and (self.groups.value >= 1) and ( ((self._parent.model.value != 0) or (self.groups.value <= self._parent.channels.value)) )) :
+                raise kaitaistruct.ValidationExprError(self.check_numbers, self._io, u"/types/palette/seq/6")
+            self.step = self._io.read_s1()
+            if self.has_dithering:
+                pass
+                self.dithering = self._io.read_u1()
+                if not self.dithering >= 1:
+                    raise kaitaistruct.ValidationLessThanError(1, self.dithering, self._io, u"/types/palette/seq/8")
+                if not self.dithering <= 64:
+                    raise kaitaistruct.ValidationGreaterThanError(64, self.dithering, self._io, u"/types/palette/seq/8")
+
+            if self.has_cleanup:
+                pass
+                self.cleanup = Sdf.Cleanup(self._io, self, self._root)
+
+            if self.has_extension:
+                pass
+                self.extension = Sdf.Blob(self._io, self, self._root)
+
+            self.check_end = self._io.read_bytes(0)
+            _ = self.check_end
+            if not self._io.is_eof():
+                raise kaitaistruct.ValidationExprError(self.check_end, self._io, u"/types/palette/seq/11")
+
+
+        def _fetch_instances(self):
+            pass
+            self.colours._fetch_instances()
+            self.groups._fetch_instances()
+            if self.has_dithering:
+                pass
+
+            if self.has_cleanup:
+                pass
+                self.cleanup._fetch_instances()
+
+            if self.has_extension:
+                pass
+                self.extension._fetch_instances()
+
 
 
     class Registered(KaitaiStruct):
