@@ -66,55 +66,9 @@ def _guidance(given: list[float] | None) -> tuple[float, float] | None:
 
 
 def _decode(args: argparse.Namespace) -> int:
-    from PIL import Image, ImageFile
+    from sdf_format import cli_decode
 
-    import pillow_plugin
-    from pillow_plugin.export import carried
-    from sdf_format import container
-
-    if args.to:
-        return _decode_many(args)
-    if len(args.files) != 2:
-        raise BadInput(f"{len(args.files)} names: wanted one SDF file and the file to write, or --to and a folder for several")
-    sdf, target = args.files
-    with open(sdf, "rb") as stream:
-        container.scan(stream)          # Pillow would say no more than that it cannot identify the file
-    pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=_progress("decoding"))
-    ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
-    with Image.open(sdf, formats=["SDF"]) as image:
-        image.load()
-        image.save(target, **carried(image.info, target))
-    return GOOD
-
-
-def _decode_many(args: argparse.Namespace) -> int:
-    """All files through the model together; one that fails does not keep the others from being written."""
-    from contextlib import ExitStack
-
-    import numpy as np
-    from PIL import Image
-
-    from pillow_plugin.export import carried
-    from pillow_plugin.image_file import denoiser_ids
-    from sdf_format import batch
-
-    with ExitStack() as stack:
-        streams = [stack.enter_context(open(path, "rb")) for path in args.files]
-        shown = _progress("decoding")
-        found = batch.decode_many(streams, at_once=args.at_once or batch.AT_ONCE, device=args.device, denoiser=denoiser_ids(args.denoiser),
-                                  realism=args.realism, truncated=args.truncated, **({"progress": shown} if shown else {}))
-    args.to.mkdir(parents=True, exist_ok=True)
-    worst = GOOD
-    for path, result in zip(args.files, found):
-        if isinstance(result, SdfError):
-            print(f"{path}: {result}", file=sys.stderr)
-            worst = BAD
-            continue
-        pixels, alpha = result
-        with Image.open(path, formats=["SDF"]) as image:
-            target = args.to / f"{Path(path).stem}.{args.type}"
-            Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(target, **carried(image.info, target))
-    return worst
+    return cli_decode.run(args, _progress)
 
 
 def _thumbnail(args: argparse.Namespace) -> int:
@@ -229,6 +183,8 @@ def parser() -> argparse.ArgumentParser:
     decode.add_argument("--at-once", type=int, help="with --to: files in the works at a time, default 8; fewer if the device's memory is short")
     decode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="instead of the file's own choice")
     decode.add_argument("--realism", type=float, help="0, highest fidelity, to 1, most realistic, instead of the file's own choice")
+    decode.add_argument("--uncertainty", metavar="MAP", help="also write how far decoders may differ where the file does not say: a grey picture of the "
+                        "standard deviation over eight samples, four grey levels for each level of 255; with one file only")
     decode.add_argument("--truncated", action="store_true", help="decode what there is of a file that ends early")
     decode.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     decode.set_defaults(run=_decode)

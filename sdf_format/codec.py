@@ -36,16 +36,19 @@ class Codec:
     encode  (latent, model, its row, wishes, room, progress) -> header fields, payload, account
     decode  (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
     draft   the same for pictures made small: faster, coarser; None: as decode
+    samples (the same arguments without the last three, number, progress) -> so many latents, one after another, that the payload does
+            not rule out; None: the kind has no such thing
     """
 
     wishes: Callable
     encode: Callable
     decode: Callable
     draft: Callable | None = None
+    samples: Callable | None = None
 
 
 KINDS = {                           # table 5.1
-    kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode, plan.draft),
+    kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode, plan.draft, plan.samples),
     kinds.PALETTE: Codec(palette.Wishes, palette.encode, palette.decode),
 }
 
@@ -65,7 +68,7 @@ def pick_device(device: str | None = None) -> str:
 
     wanted = device or os.environ.get("SDF_DEVICE")
     if wanted is None:
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
@@ -227,6 +230,21 @@ def decode(
     if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
         raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or container.scan(stream)
+    at, start, limited = begin(stream, file, device, truncated, most_pixels, most_work, progress, through)
+    plane = _alpha(stream, file)
+    kind = KINDS[file.header.kind]
+    decoded = (kind.draft if reduce > 1 else None) or kind.decode
+    with placed(at):
+        latent = decoded(*start, denoiser, realism, limited)
+    samples = shown(start[4], latent, file.header, reduce)
+    return np.ascontiguousarray(samples), plane if plane is None else reduced(plane, reduce)
+
+
+def begin(stream: BinaryIO, file: container.File, device: str | None, truncated: bool, most_pixels: int, most_work: int | None, progress: Progress,
+          through: Callable[[model.Model], model.Model] = lambda own: own) -> tuple[int, tuple, Progress]:
+    """What decoding starts from: offset of the payload's chunk; payload, declared bytes, shape, fields, model, its row; progress that refuses
+    what is too much.  Arguments and errors: of `decode`
+    """
     header = file.header
     if header.sound:
         raise IsSound(container.not_a_picture(header))
@@ -244,7 +262,6 @@ def decode(
             raise BadFile(f"§5.1 {problem}")
     data, payload = payload_of(stream, file, truncated)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
-    plane = _alpha(stream, file)
     loaded = through(model.load(found, pick_device(device)))
     pixels = shape[2] * shape[3] * spec.cell**2
     allowed = MOST_WORK if most_work is None else most_work
@@ -256,21 +273,17 @@ def decode(
                           "allows (most_work); raise the limit if you trust the file")
         progress(done, total)
 
-    kind = KINDS[header.kind]
-    decoded = (kind.draft if reduce > 1 else None) or kind.decode
-    with placed(data.offset):
-        latent = decoded(payload, data.length, shape, parameters, loaded, spec, denoiser, realism, limited)
-    samples = _samples(loaded, latent, reduce)[: -(-header.height // reduce), : -(-header.width // reduce)]
-    if header.mode.startswith("L"):
-        samples = samples.mean(axis=2).round().astype(np.uint8)
-    return np.ascontiguousarray(samples), plane if plane is None else reduced(plane, reduce)
+    return data.offset, (payload, data.length, shape, parameters, loaded, spec), limited
 
 
-def _samples(loaded: model.Model, latent: Tensor, reduce: int) -> np.ndarray:
-    """The decoded latent, its sides divided by `reduce`: by the model if it knows how, otherwise afterwards."""
-    if reduce == 1:
-        return loaded.decode(latent)
-    return loaded.decode_reduced(latent, reduce) if hasattr(loaded, "decode_reduced") else reduced(loaded.decode(latent), reduce)
+def shown(loaded: model.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:
+    """A decoded latent as the picture's samples, its sides divided by `reduce`: by the model if it knows how, otherwise afterwards."""
+    if reduce > 1 and hasattr(loaded, "decode_reduced"):
+        samples = loaded.decode_reduced(latent, reduce)
+    else:
+        samples = reduced(loaded.decode(latent), reduce)
+    samples = samples[: -(-header.height // reduce), : -(-header.width // reduce)]
+    return samples.mean(axis=2).round().astype(np.uint8) if header.mode.startswith("L") else samples
 
 
 def reduced(samples: np.ndarray, factor: int) -> np.ndarray:

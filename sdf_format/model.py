@@ -204,6 +204,21 @@ def load(which: Found | int, device: str) -> Model:
         return _loaded[kept]
 
 
+def _after_fork() -> None:
+    """A child of a process that has run a model: locks that other threads held there will never be released here, and OpenMP's threads are
+    gone but waited for, so that PyTorch may use no more than one."""
+    global _lock
+    _lock = threading.Lock()
+    if _loaded:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _need(package: str, name: str) -> None:
     try:
         import_module(package)

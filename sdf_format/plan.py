@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ FEWEST_STATES = 8
 TREE_WORDS = kinds.CODER_FIRST + kinds.DEFAULT_CODER[1]     # K: docs/experiments.md, "tree"
 TYPICAL = 40_000                    # payload bits of a photograph at middle quality
 PFR_CHUNK = 14                      # bits a chunk: docs/experiments.md, "pfr"
+SAMPLE_STEPS = 8                    # of an ancestral sample: docs/experiments.md, "uncertainty"
 HURRY = 6                           # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
 
 
@@ -96,6 +97,13 @@ def draft(payload: bytes, declared: int, shape: tuple[int, ...], fields: kinds.D
     """`decode` for thumbnails: the posterior mean after the first steps, in a sixth of the model calls."""
     walker, finisher = told(loaded, fields.conditioning)
     return diffc.decode(payload, declared, shape, fields, denoiser or fields.denoiser or spec.denoiser, walker, progress, finisher, hurry=HURRY)
+
+
+def samples(payload: bytes, declared: int, shape: tuple[int, ...], fields: kinds.Diffc, loaded: model.Model, spec: model.ModelSpec,
+            number: int, progress: Progress) -> Iterator[Tensor]:
+    """So many samples of the posterior that the payload leaves: one walk, then ancestral sampling with noise of each one's own."""
+    walker, finisher = told(loaded, fields.conditioning)
+    return diffc.latents(payload, declared, shape, fields, (kinds.ANCESTRAL, SAMPLE_STEPS), walker, progress, finisher, number=number)
 
 
 def told(loaded: model.Model, conditioning: kinds.Conditioning) -> tuple[model.Model, model.Model]:

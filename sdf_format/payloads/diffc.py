@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from sdf_format.rcc import gpu, pfr, tree, trellis
 Progress = Callable[[int, int], None]
 
 ANCESTRAL_STREAM = 3                        # §6.1.1
+MOST_DENOISING = 32                         # steps, table 5.3: five bits
 CODERS = {TRELLIS: trellis, PFR: pfr, TREE: tree}      # table 5.2: modules with send, receive and capacity
 
 
@@ -68,7 +69,14 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
            progress: Progress, finisher: Model | None = None, realism: float | None = None, hurry: int = 1) -> Tensor:
-    """The latent of a payload, or of what is there of it.
+    """The latent of a payload, or of what is there of it.  Arguments: of `latents`"""
+    (latent,) = latents(payload, declared, shape, fields, denoiser, model, progress, finisher, realism, hurry)
+    return latent
+
+
+def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
+            progress: Progress, finisher: Model | None = None, realism: float | None = None, hurry: int = 1, number: int = 1) -> Iterator[Tensor]:
+    """One walk and `number` ends of it, which differ in the noise that the ancestral denoiser draws.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
     denoiser  (id, steps), table 5.3; finisher: the model that it asks, if not the walk's
@@ -92,7 +100,7 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
     if hurry > 1:
         # The first step calls no model, so n steps and the posterior mean are n calls.
         whole, share, denoising = max(1, (whole - 1 + denoising) // hurry), 0.0, 1
-    calls = whole + denoising
+    calls = whole + number * denoising
 
     progress(0, calls)      # before anything is allocated: the caller may refuse
 
@@ -110,12 +118,14 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc,
         return (finisher or model).predict(z, level)
 
     def draw(step: int) -> Tensor:
-        drawn = noise.normals(fields.seed, step, ANCESTRAL_STREAM, dimensions).astype(np.float32) / noise.NORMAL_ONE
+        drawn = noise.normals(fields.seed, step + sample * MOST_DENOISING, ANCESTRAL_STREAM, dimensions).astype(np.float32) / noise.NORMAL_ONE
         return torch.from_numpy(drawn).view(shape).to(device)
 
-    if share is None:
-        latent = diffusion.ancestral(y, sigma, denoiser[1], counted, draw)
-    else:
-        latent = diffusion.dial(y, sigma, denoising, share, counted)
-    progress(calls, calls)
-    return latent.cpu()
+    for sample in range(number):
+        if share is None:
+            latent = diffusion.ancestral(y, sigma, denoiser[1], counted, draw)
+        else:
+            latent = diffusion.dial(y, sigma, denoising, share, counted)
+        if sample == number - 1:
+            progress(calls, calls)
+        yield latent.cpu()

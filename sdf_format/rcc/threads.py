@@ -6,6 +6,7 @@ coders' products are small, and the sender runs its walks in threads of its own.
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager
 from collections.abc import Iterator
@@ -15,6 +16,16 @@ from threadpoolctl import ThreadpoolController
 _lock = threading.Lock()
 _inside = 0
 _limit = None
+
+
+def _after_fork() -> None:
+    """A child's own beginning: threads that were inside are not in it."""
+    global _lock, _inside
+    _lock, _inside = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
