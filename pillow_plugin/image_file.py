@@ -214,13 +214,12 @@ class SdfImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Every byte of the file, by its checksums and rules, without a model. The image must be opened again afterwards."""
-        from sdf_format import container, kinds
+        from sdf_format import soundness
 
         with self._lock:
             if self.fp is None:
                 raise RuntimeError("verify must be called directly after open")
-            container.verify(self.fp, self._file)
-            kinds.parse(self._file.header)
+            soundness.check(self.fp, self._file)
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = None

@@ -112,15 +112,13 @@ def _dump(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from sdf_format import container, kinds
+    from sdf_format import container, soundness
 
     worst = GOOD
     for path in args.files:
         try:
             with open(path, "rb") as stream:
-                file = container.scan(stream)
-                container.verify(stream, file)
-            kinds.parse(file.header)
+                soundness.check(stream, container.scan(stream))
             print(f"{path}: ok")
         except OSError as error:
             print(f"{path}: {error}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from sdf_format import alpha as alpha_plane
-from sdf_format import container, kinds, model, plan
+from sdf_format import container, kinds, model, plan, soundness
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
 from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
 from sdf_format.payloads import palette
@@ -231,7 +231,7 @@ def decode(
         raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or container.scan(stream)
     at, start, limited = begin(stream, file, device, truncated, most_pixels, most_work, progress, through)
-    plane = _alpha(stream, file)
+    plane = soundness.plane(stream, file)
     kind = KINDS[file.header.kind]
     decoded = (kind.draft if reduce > 1 else None) or kind.decode
     with placed(at):
@@ -304,16 +304,9 @@ def payload_of(stream: BinaryIO, file: container.File, truncated: bool) -> tuple
     if data is None:
         raise file.problem or BadFile("§3.2 there is no payload chunk")
     partial = data.available < data.length or file.problem is not None
-    return data, container.read_part(stream, data) if partial else container.read(stream, data)
-
-
-def _alpha(stream: BinaryIO, file: container.File) -> np.ndarray | None:
-    """§3.5: there is an alpha plane exactly where the mode has alpha."""
-    chunk = file.find(ALPHA_CHUNK)
-    with placed((chunk or file.chunks[0]).offset):
-        if (chunk is not None) != file.header.mode.endswith("A"):
-            raise BadFile(f"§3.5 mode {file.header.mode} {'without' if chunk is None else 'with'} an alpha chunk")
-        return alpha_plane.decode(container.read(stream, chunk), file.header.height, file.header.width) if chunk else None
+    if not partial:
+        container.verify(stream, file)
+    return data, container.read_part(stream, data)
 
 
 def decode_bytes(data: bytes, **options) -> tuple[np.ndarray, np.ndarray | None]:

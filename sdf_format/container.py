@@ -359,6 +359,15 @@ def verify(stream: BinaryIO, file: File) -> None:
         raise file.problem
 
 
+def check_alpha(file: File) -> Chunk | None:
+    """The alpha plane's chunk, which is there exactly where the mode has alpha.  §3.5"""
+    chunk = file.find(ALPHA_CHUNK)
+    if (chunk is not None) != file.header.mode.endswith("A"):
+        with placed((chunk or file.chunks[0]).offset):
+            raise BadFile(f"§3.5 mode {file.header.mode} {'without' if chunk is None else 'with'} an alpha chunk")
+    return chunk
+
+
 def build_chunk(kind: bytes, body: bytes, prefix: bytes = b"") -> bytes:
     """§3.2; BadInput if the body is too long."""
     if len(body) > MAX_LENGTH:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from sdf_format import compression, container, mark
 from sdf_format.container import DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK, File
-from sdf_format.errors import BadFile, BadInput
+from sdf_format.errors import BadFile, BadInput, placed
 
 KEYS = {EXIF_CHUNK: "exif", ICC_CHUNK: "icc_profile", XMP_CHUNK: "xmp"}
 TYPES = frozenset({*KEYS, TEXT_CHUNK})
@@ -47,17 +47,18 @@ def read(stream: BinaryIO, file: File, marked: bool = True) -> dict[str, object]
         if chunk.type not in TYPES or chunk.available < chunk.length:
             continue
         where = f"§3.4 chunk {chunk.type.decode()} at offset {chunk.offset}"
-        data = compression.unpack(container.read(stream, chunk), where)
-        if chunk.type in KEYS:
-            info[KEYS[chunk.type]] = data
-            continue
-        key, separator, value = data.partition(b"\0")
-        try:
-            if not (key and separator):
-                raise BadFile(f"{where}: no key")
-            text[key.decode()] = value.decode()
-        except UnicodeDecodeError as error:
-            raise BadFile(f"{where}: not UTF-8") from error
+        with placed(chunk.offset):
+            data = compression.unpack(container.read(stream, chunk), where)
+            if chunk.type in KEYS:
+                info[KEYS[chunk.type]] = data
+                continue
+            key, separator, value = data.partition(b"\0")
+            try:
+                if not (key and separator):
+                    raise BadFile(f"{where}: no key")
+                text[key.decode()] = value.decode()
+            except UnicodeDecodeError as error:
+                raise BadFile(f"{where}: not UTF-8") from error
     if text:
         info["text"] = text
     if COMMENT in text:

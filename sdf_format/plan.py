@@ -181,7 +181,7 @@ def plan(
         bits = min(bits, sum(schedule.granted_bits(entry, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)
     if room is not None:
-        most = room(fields)
+        most = min(room(fields), latent.numel() // 8)
         payload = most if bits == limit else min(payload, most)
     return fields, max(1, payload)
 

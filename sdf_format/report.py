@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, BinaryIO
 
-from sdf_format import container, kinds, mark, metadata, schedule
+from sdf_format import container, kinds, mark, metadata, schedule, soundness
 from sdf_format.container import DATA_CHUNK, File
 from sdf_format.errors import SdfError
 from sdf_format.model import MODELS
@@ -29,7 +29,6 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     try:
         fields = kinds.parse(header)
         result |= FACTS[header.kind](file, fields, spec)
-        errors += result.pop("problems", [])
     except SdfError as error:
         errors.append(str(error))
     result["chunks"] = []
@@ -51,6 +50,10 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
         result["metadata"] = {k: v if k == "text" else f"{len(v)} bytes" for k, v in found.items() if k != "comment"}
     except SdfError as error:
         errors.append(str(error))
+    try:
+        soundness.check(stream, file)
+    except SdfError as error:
+        errors.append(str(error))
     return {"valid": not errors, "errors": list(dict.fromkeys(errors)), **result}
 
 
@@ -64,7 +67,7 @@ def _extent(header: container.Header, size: int) -> dict[str, Any]:
 
 
 def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
-    """§5.2, defaults filled in.  problems: what is wrong in spite of a header that can be read."""
+    """§5.2, defaults filled in."""
     number, steps = fields.denoiser or (spec.denoiser if spec else (None, None))
     result: dict[str, Any] = {
         "seed": fields.seed,
@@ -82,8 +85,8 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
         cells = math.prod(spec.padded(n) // spec.cell for n in (file.header.width, file.header.height))
         try:
             plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
-        except SdfError as error:
-            return {**result, "problems": [str(error)]}         # the fields are worth knowing all the same
+        except SdfError:
+            return result               # soundness.check says it; the fields are worth knowing all the same
         result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
                               for level, bits in zip(plan.levels, plan.bits)]
     return result

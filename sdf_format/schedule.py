@@ -102,6 +102,21 @@ def expand(form: int, fields: dict, payload_bits: int, cells: int) -> Schedule:
     return schedule
 
 
+def check_dimensions(plan: Schedule, dimensions: int) -> None:
+    """§6.3: every bit of a step has a latent value, and these have 32-bit numbers."""
+    if dimensions >= 1 << 32:
+        raise Unsupported(f"§6.3 {dimensions} latent values are more than 2^32 - 1")
+    if plan.bits and max(plan.bits) > dimensions:
+        raise BadFile(f"§6.3.1 a step of {max(plan.bits)} bits for {dimensions} latent values; at most one bit a value")
+
+
+def check_padding(plan: Schedule, payload: bytes) -> None:
+    """§6.2, of a whole payload: the bits behind the last step, fewer than eight, are zero."""
+    spare = 8 * len(payload) - sum(plan.bits)
+    if spare and payload[-1] & ((1 << spare) - 1):
+        raise BadFile("§6.2 the bits after the last step are not zero")
+
+
 def granted_bits(entry: dict, gain: int, cells: int) -> list[int]:
     """§4.2.2: what each step of a table is granted, before the payload's end is looked at."""
     return [b * cells * gain // (REGISTERED_BITS * REGISTERED_GAIN) for b in entry["bits"]]

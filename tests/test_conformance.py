@@ -14,9 +14,9 @@ from conftest import SPEC, clauses
 from independent import REFUSALS, facts, same
 from PIL import Image
 
-from sdf_format import alpha, cli, compression, conformance, container, noise
+from sdf_format import alpha, cli, compression, conformance, container, noise, soundness
 from sdf_format.conformance import SUITE, judge, own_decoder
-from sdf_format.errors import BadInput
+from sdf_format.errors import BadInput, SdfError
 
 clause = pytest.mark.clause
 
@@ -35,6 +35,19 @@ def test_our_decoder_passes():
     results = list(judge(SUITE))
     assert not [(r.name, r.problems) for r in results if r.problems]
     assert len(results) == len(MANIFEST["accepted"]) + len(MANIFEST["refused"])
+
+
+@clause("3.2", "3.4", "3.5", "4.2", "5.2", "6.2", "6.3", "8")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_needs_no_model_is_found_without_one(name):
+    entry = REFUSED[name]
+    with (SUITE / entry["file"]).open("rb") as stream:
+        try:
+            soundness.check(stream, container.scan(stream))
+        except SdfError as error:
+            assert error.code == entry["error"] and error.offset in entry["offsets"]
+            return
+    assert name in ("weights", "weights-unregistered", "model-unknown", "prompt-embedded")
 
 
 @clause("9")

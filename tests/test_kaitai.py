@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import zlib
 
 import numpy as np
 import pytest
+from fuzz.targets import mended
 from hypothesis import given
 from hypothesis import strategies as st
 from independent import COMPILED, REFUSALS, compiled, facts, parsed, same
@@ -36,22 +36,6 @@ def of(fields: kinds.Diffc, payload: bytes = b"payload", **change) -> bytes:
 
 def described(data: bytes) -> dict:
     return report.describe(io.BytesIO(data), len(data))
-
-
-def mended(data: bytes) -> bytes:
-    """The same chunks with the CRCs that their bytes call for, as far as there are chunks."""
-    made, offset, prefix = data[:10], 10, data[8:10]
-    while offset < len(data):
-        try:
-            kind, length, head = container.head(io.BytesIO(data), offset)
-        except SdfError:
-            break
-        end = offset + head + length
-        if end + 4 > len(data):
-            break
-        made += data[offset:end] + zlib.crc32((prefix if kind == b"H" else b"") + data[offset:end]).to_bytes(4, "big")
-        offset = end + 4
-    return made + data[offset:]
 
 
 @clause("3.1", "3.2", "3.3", "4.2.1", "4.2.2", "4.2.3", "5.2")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdf_format import diffusion, noise, schedule
-from sdf_format.errors import BadFile, Truncated, Unsupported
+from sdf_format.errors import Truncated
 from sdf_format.kinds import CODER_FIRST, PFR, REALISM, TREE, TRELLIS, Diffc
 from sdf_format.model import Model
 from sdf_format.rcc import gpu, pfr, tree, trellis
@@ -32,18 +32,10 @@ class Step:
     delivered: float
 
 
-def _check(plan: schedule.Schedule, dimensions: int) -> None:
-    """§6.3: every branch has a dimension, and dimensions have 32-bit numbers."""
-    if dimensions >= 1 << 32:
-        raise Unsupported(f"§6.3 {dimensions} latent values are more than 2^32 - 1")
-    if plan.bits and max(plan.bits) > dimensions:
-        raise BadFile(f"§6.3.1 a step of {max(plan.bits)} bits for {dimensions} latent values; at most one bit a value")
-
-
 def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress) -> tuple[bytes, list[Step]]:
     """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); result: payload and its steps' account."""
     plan = schedule.expand(fields.form, fields.schedule, 8 * payload_bytes, latent.shape[2] * latent.shape[3])
-    _check(plan, latent.numel())
+    schedule.check_dimensions(plan, latent.numel())
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
     coder_bits = CODER_FIRST + fields.coder[1]
     latent = latent.to(device)
@@ -85,14 +77,14 @@ def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc
     """
     plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
     dimensions = math.prod(shape)
-    _check(plan, dimensions)
+    schedule.check_dimensions(plan, dimensions)
     ends = np.cumsum(plan.bits)
     whole = int(np.searchsorted(ends, 8 * len(payload), side="right"))      # steps that are there completely
     if whole == 0:
         raise Truncated(f"§6.2 the payload ends inside its first step ({len(payload)} bytes); there is no picture in it")
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
-    if whole == len(ends) and bits[ends[-1] :].any():
-        raise BadFile("§6.2 the bits after the last step are not zero")
+    if whole == len(ends):
+        schedule.check_padding(plan, payload)
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
     coder_bits = CODER_FIRST + fields.coder[1]
     share = REALISM.get(denoiser[0]) if realism is None else realism            # None: ancestral, not on that line

@@ -93,6 +93,8 @@ def checksums() -> Iterator[Row]:
     yield Row("crc-minor", "3.2 3.1", "the minor version is wrong, which the CRC of H covers", flipped(PLAIN, 9), BAD, (HEADER_OFFSET,))
     parts = (H, (b"t", b"\0Title\0text"), D)
     yield Row("crc-text", "3.2 3.4", "a bit of a text is wrong", flipped(file(*parts), place(parts, 1) + 8), BAD, (place(parts, 1),))
+    parts = (H, (b"q", b"later"), D)
+    yield Row("crc-unknown", "3.2", "a bit of a chunk that nobody knows is wrong", flipped(file(*parts), place(parts, 1) + 3), BAD, (place(parts, 1),))
     bare = front() + container.build_chunk(*H) + container.build_chunk(*D)
     yield Row("crc-without-version", "3.2", "the CRC of H without the version", bare, BAD, (HEADER_OFFSET,))
 
