@@ -7,17 +7,17 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sdf_format.checkpoint import hash_of, read_json, tensor_files, weights_in
+from sdf_format.checkpoint import PATCHED, hash_of, read_json, tensor_files, weights_in
 from sdf_format.errors import MissingModel
 
 PICTURES, TINY, SOUND = "AutoencoderKL", "AutoencoderTiny", "AutoencoderOobleck"
 PIPELINES = ("StableAudioPipeline",)            # whose autoencoder is all of them that is used
-CLASSES = {PICTURES: PICTURES, "ZImageVAE": PICTURES, TINY: TINY, SOUND: SOUND}     # as configurations name them -> class of diffusers
+CLASSES = {PICTURES: PICTURES, "ZImageVAE": PICTURES, PATCHED: PATCHED, TINY: TINY, SOUND: SOUND}     # as configurations name them -> class of diffusers
 
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """What the latent of an AutoencoderKL or AutoencoderTiny means: see `checkpoint.Settings`."""
+    """What the latent of an AutoencoderKL, AutoencoderKLFlux2 or AutoencoderTiny means: see `checkpoint.Settings`."""
 
     channels: int
     cell: int
@@ -57,6 +57,9 @@ def settings_of(folder: Path) -> PictureSettings | SoundSettings:
     if name == TINY:
         return PictureSettings(config.get("latent_channels", 4), 1 << len(config.get("num_encoder_blocks", (0,) * 4)) - 1,
                                config.get("scaling_factor", 1.0), config.get("shift_factor") or 0.0, 512)
+    if name == PATCHED:
+        return PictureSettings(4 * config.get("latent_channels", 32), 2 << len(config.get("block_out_channels", (0,) * 4)) - 1, 1.0, 0.0,
+                               config.get("sample_size") or 1024)
     if CLASSES[name] == PICTURES:
         return PictureSettings(config.get("latent_channels", 4), 1 << len(config.get("block_out_channels", (64,))) - 1,
                                config.get("scaling_factor", 0.18215), config.get("shift_factor") or 0.0, config.get("sample_size") or 32)

@@ -20,9 +20,11 @@ NETWORKS = {                    # class of pipeline -> component that predicts
     "StableDiffusionXLPipeline": "unet",
     "StableDiffusionXLImg2ImgPipeline": "unet",
     "FluxPipeline": "transformer",
+    "Flux2KleinPipeline": "transformer",
     "StableDiffusion3Pipeline": "transformer",
     "ZImagePipeline": "transformer",
 }
+PATCHED = "AutoencoderKLFlux2"      # autoencoder whose own statistics normalise 2x2 positions taken together
 LARGE = 1 << 26             # bytes from which on a file's hash is kept on disk
 
 
@@ -33,7 +35,7 @@ class Settings:
     pipeline    class in diffusers
     prediction  epsilon, v_prediction or sample of a variance-preserving model, or flow: noise minus clean
     betas       (schedule, first, last, number) of the former, None for flow
-    scaling, shift  latent = (mean of the autoencoder - shift) * scaling
+    scaling, shift  latent = (mean of the autoencoder - shift) * scaling; 1 and 0 where its weights have statistics of their own
     channels    of the latent; cell: pixels a side of a position; multiple: pixels, what sides are padded to
     native      pixels a side that the network was trained at: tiles of the latent are as large
     """
@@ -67,7 +69,8 @@ def settings_of(folder: Path) -> Settings:
         raise MissingModel(f"§4.4 {folder}: pipeline {pipeline!r} has no adapter here; known: {', '.join(NETWORKS)}")
     network = read_json(folder / NETWORKS[pipeline] / "config.json")
     vae = read_json(folder / "vae" / "config.json")
-    cell = 1 << len(vae.get("block_out_channels", (0,))) - 1
+    patch = 2 if vae.get("_class_name") == PATCHED else 1
+    cell = patch << len(vae.get("block_out_channels", (0,))) - 1
     if NETWORKS[pipeline] == "unet":
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
         prediction = scheduler.get("prediction_type", "epsilon")
@@ -79,10 +82,10 @@ def settings_of(folder: Path) -> Settings:
         native = cell * (network.get("sample_size") or 64)
     else:
         prediction, betas = "flow", None
-        multiple = 2 * cell
+        multiple = max(2, patch) * cell // patch
         native = cell * network["sample_size"] if pipeline.startswith("Stable") and network.get("sample_size") else 1024
-    return Settings(pipeline, prediction, betas, vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0,
-                    vae.get("latent_channels", 4), cell, multiple, native)
+    scaling, shift = (1.0, 0.0) if patch > 1 else (vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0)
+    return Settings(pipeline, prediction, betas, scaling, shift, vae.get("latent_channels", 4) * patch**2, cell, multiple, native)
 
 
 def differences(found: Settings, wanted: Settings) -> list[str]:

@@ -101,4 +101,6 @@ MODELS = {
             pipeline="StableDiffusion3Pipeline", prediction="flow", scaling=1.5305, shift=0.0609, channels=16),
     7: _row("z-image-turbo", "Tongyi-MAI/Z-Image-Turbo", 33, "Apache-2.0",
             pipeline="ZImagePipeline", prediction="flow", scaling=0.3611, shift=0.1159, channels=16),
+    8: _row("flux2-klein-base", "black-forest-labs/FLUX.2-klein-base-4B", 16, "Apache-2.0",
+            pipeline="Flux2KleinPipeline", prediction="flow", scaling=1.0, channels=128, cell=16),
 }

@@ -30,6 +30,21 @@ def added(numbers: int) -> dict:
     return dict(addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=8 * numbers + 32)
 
 
+def patched(channels: int) -> diffusers.AutoencoderKLFlux2:
+    """Cells of 8 pixels, with statistics of its channels in its weights."""
+    net = diffusers.AutoencoderKLFlux2(block_out_channels=(8, 8, 16), down_block_types=("DownEncoderBlock2D",) * 3, layers_per_block=1,
+                                       up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=channels // 4, norm_num_groups=4)
+    net.bn.running_mean.normal_(0, 0.3)
+    net.bn.running_var.uniform_(0.5, 2)
+    return net
+
+
+def flux2(channels: int) -> diffusers.Flux2Transformer2DModel:
+    return diffusers.Flux2Transformer2DModel(in_channels=channels, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+                                             joint_attention_dim=24, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4),
+                                             guidance_embeds=False)
+
+
 def scheduler(prediction: str = "epsilon") -> diffusers.DDIMScheduler:
     return diffusers.DDIMScheduler(1000, 0.00085, 0.012, "scaled_linear", prediction_type=prediction)
 
@@ -54,6 +69,8 @@ def save(kind: str, folder: Path) -> Path:
         _write(folder / "refiner", "StableDiffusionXLImg2ImgPipeline", unet=unet(**added(5)), vae=autoencoder(), scheduler=scheduler())
         return folder
     flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    if kind == "flux2":
+        return _write(folder, "Flux2KleinPipeline", transformer=flux2(CHANNELS), vae=patched(CHANNELS), scheduler=flow)
     # Flux's and Z-Image's smallest picture is 256x256 pixels, whatever the cell: large ones keep the tests short.
     shifted = autoencoder(levels=2 if kind == "sd3" else 4, scaling_factor=0.3611, shift_factor=0.1159)
     if kind == "flux":
@@ -71,7 +88,7 @@ def save(kind: str, folder: Path) -> Path:
     return _write(folder, "ZImagePipeline", transformer=net, vae=shifted, scheduler=flow)
 
 
-KINDS = ("epsilon", "v_prediction", "sdxl", "flux", "sd3", "z_image")
+KINDS = ("epsilon", "v_prediction", "sdxl", "flux", "sd3", "z_image", "flux2")
 
 
 LETTERS = [chr(c) for c in range(97, 123)]
@@ -96,11 +113,12 @@ def _t5(width: int):
     return T5EncoderModel(T5Config(vocab_size=len(LETTERS) + 4, d_model=width, d_kv=4, d_ff=16, num_layers=1, num_heads=2))
 
 
-def _qwen(width: int):
-    from transformers import Qwen3Config, Qwen3Model
+def _qwen(width: int, layers: int = 2, kind: str = "Qwen3Model"):
+    import transformers
 
-    return Qwen3Model(Qwen3Config(vocab_size=len(LETTERS) + 2, hidden_size=width, intermediate_size=16, num_hidden_layers=2,
-                                  num_attention_heads=2, num_key_value_heads=1, head_dim=8, pad_token_id=0, eos_token_id=0, bos_token_id=None))
+    return getattr(transformers, kind)(transformers.Qwen3Config(
+        vocab_size=len(LETTERS) + 2, hidden_size=width, intermediate_size=16, num_hidden_layers=layers, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, pad_token_id=0, eos_token_id=0, bos_token_id=None))
 
 
 def _clip_tokenizer(folder: Path) -> None:
@@ -163,6 +181,8 @@ def add_text(folder: Path, kind: str = "epsilon") -> Path:
         _add(folder, "", _clip(8, 4), "CLIPTokenizer")
         _add(folder, "_2", _clip(8, 4), "CLIPTokenizer")
         _add(folder, "_3", _t5(16), "T5TokenizerFast")
+    elif kind == "flux2":
+        _add(folder, "", _qwen(8, 27, "Qwen3ForCausalLM"), "Qwen2Tokenizer")      # three of its layers are heard, the last of them the 27th
     else:
         _add(folder, "", _qwen(16), "Qwen2Tokenizer")
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from pipelines import _write, added, scheduler, unet
+from pipelines import _write, added, flux2, scheduler, unet
 
 from sdf_format.model import MODELS, by_name
 
@@ -38,12 +38,16 @@ def network(name: str) -> torch.nn.Module:
         return diffusers.SD3Transformer2DModel(sample_size=128, in_channels=16, out_channels=16, num_layers=2, attention_head_dim=8,
                                                num_attention_heads=2, joint_attention_dim=16, caption_projection_dim=16,
                                                pooled_projection_dim=8, pos_embed_max_size=192)
+    if name == "flux2-klein-base":
+        return flux2(128)
     return diffusers.ZImageTransformer2DModel(in_channels=16, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2,
                                               cap_feat_dim=16, axes_dims=[4, 6, 6], axes_lens=[64, 128, 128])
 
 
-def _autoencoder(name: str) -> diffusers.AutoencoderKL:
+def _autoencoder(name: str) -> torch.nn.Module:
     settings = MODELS[by_name(name)].published.settings
+    if name == "flux2-klein-base":
+        return diffusers.AutoencoderKLFlux2(block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4)
     return diffusers.AutoencoderKL(block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
                                    up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=settings.channels, norm_num_groups=4,
                                    sample_size=settings.native, scaling_factor=settings.scaling, shift_factor=settings.shift or None)

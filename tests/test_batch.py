@@ -53,7 +53,7 @@ def close(one, other) -> bool:
 
 
 @clause("9", "6.2")
-@pytest.mark.parametrize("kind", ["epsilon", "sdxl", "flux", "sd3", "z_image"])
+@pytest.mark.parametrize("kind", ["epsilon", "sdxl", "flux", "sd3", "z_image", "flux2"])
 def test_files_together_are_files_one_by_one(kind, tmp_path, displacements):
     """Files of different sizes, lengths and levels: the same z at every step, and pixels within the tolerance."""
     folder = str(save(kind, tmp_path / kind))

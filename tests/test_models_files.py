@@ -38,7 +38,7 @@ def test_a_folder_goes_through_a_file(kind, folders, monkeypatch):
     data = saved(image, model=str(folders[kind]), target_bytes=160, denoiser=("flow", 2), device="cpu")
     assert len(data) <= 160
     header = container.scan(io.BytesIO(data)).header
-    assert header.model == 0 and header.channels == 4 and header.cell == (8 if kind in ("flux", "z_image") else 2)
+    assert header.model == 0 and header.channels == 4 and header.cell == (8 if kind in ("flux", "z_image", "flux2") else 2)
     assert header.weights == model.find(folders[kind]).sha256
     first = opened(data)
     assert first.size == image.size and np.asarray(first).std() > 0

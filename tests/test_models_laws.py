@@ -191,6 +191,8 @@ CONFIGURATIONS = {
     "sd35-medium": ("StableDiffusion3Pipeline", dict(in_channels=16, patch_size=2, sample_size=128),
                     dict(FOUR, latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609), {}),
     "z-image-turbo": ("ZImagePipeline", dict(in_channels=16), SIXTEEN, {}),
+    "flux2-klein-base": ("Flux2KleinPipeline", dict(in_channels=128, patch_size=1, joint_attention_dim=7680),
+                         dict(FOUR, _class_name="AutoencoderKLFlux2", latent_channels=32, patch_size=[2, 2], batch_norm_eps=0.0001), {}),
 }
 
 
@@ -215,7 +217,7 @@ def test_table_4_4_is_that_of_the_code():
     for name, spec in PUBLISHED.items():
         s = spec.published.settings
         ours[name] = (s.pipeline, s.prediction, " ".join(map(str, s.betas or ())), s.scaling, s.shift, s.multiple, s.native)
-        assert s.cell == 8 and spec.least == max(s.multiple, s.native // 4)
+        assert s.cell == (16 if name == "flux2-klein-base" else 8) and spec.least == max(s.multiple, s.native // 4)
     assert rows == ours
 
 

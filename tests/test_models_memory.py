@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 from pictures import opened, picture, saved
 from pipelines import save
 
@@ -21,7 +22,7 @@ class Local(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.config = SimpleNamespace(scaling_factor=0.5, shift_factor=0.25, latent_channels=3, block_out_channels=(1, 1, 1), sample_size=32)
+        self.config = FrozenDict(scaling_factor=0.5, shift_factor=0.25, latent_channels=3, block_out_channels=(1, 1, 1), sample_size=32)
         self.device, self.dtype, self.seen = torch.device("cpu"), torch.float32, []
 
     def encode(self, planes: torch.Tensor):

@@ -113,7 +113,7 @@ def test_a_refiner_hears_what_diffusers_own_pipeline_says(folders):
 
 
 @clause("5.2", "7.2", "4.4")
-@pytest.mark.parametrize("kind", ["sdxl", "flux", "sd3", "z_image"])
+@pytest.mark.parametrize("kind", ["sdxl", "flux", "sd3", "z_image", "flux2"])
 def test_prompt_and_guidance_go_through_a_file(kind, folders):
     """Kept in the header, heard by both networks, blended as §7.2 says; with other words another picture."""
     folder = str(folders[kind])

@@ -41,6 +41,8 @@ NETWORKS: dict[str, dict] = {
                         joint_attention_dim=4096, caption_projection_dim=1536, pooled_projection_dim=2048, pos_embed_max_size=384,
                         qk_norm="rms_norm", dual_attention_layers=tuple(range(13))),
     "z-image-turbo": {},                    # the defaults of its class
+    "flux2-klein-base": dict(in_channels=128, num_layers=5, num_single_layers=20, num_attention_heads=24, joint_attention_dim=7680,
+                             guidance_embeds=False),
 }
 REFINERS = {
     "sdxl": dict(sample_size=128, cross_attention_dim=1280, attention_head_dim=(6, 12, 24, 24), block_out_channels=(384, 768, 1536, 1536),
@@ -51,7 +53,7 @@ REFINERS = {
 AUTOENCODER = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
                    up_block_types=("UpDecoderBlock2D",) * 4)
 COARSE, FINE = 1.0, 0.1     # noise levels of a network's predictions and of a refiner's
-TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32}       # of text, as the pipelines pad it; Z-Image does not
+TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32, "flux2-klein-base": 512}       # of text, as the pipelines pad it; Z-Image does not
 PUBLISHED = (("SD 1.5, DiffC", "0.6 to 9.4", "2.9 to 8.5"), ("SDXL, DiffC", "3 to 46", "15 to 37"), ("Flux, DiffC", "21 to 321", "98 to 215"))
 
 
@@ -84,9 +86,12 @@ def made(name: str, device: torch.device, thin: Thin = whole) -> stable.Stable:
     configs = [NETWORKS[name]] + ([REFINERS[name]] if name in REFINERS else [])
     nets = [stable.prepared(network(settings.pipeline, thin(config), device), device) for config in configs]
     with device:
-        images = diffusers.AutoencoderKL(**thin(AUTOENCODER), latent_channels=settings.channels, sample_size=settings.native,
-                                         scaling_factor=settings.scaling, shift_factor=settings.shift).eval().requires_grad_(False)
-    model = stable.Stable(None, settings, nets[0], nets[1] if nets[1:] else None, autoencoder.Images(images), device)
+        if settings.pipeline == "Flux2KleinPipeline":
+            images = diffusers.AutoencoderKLFlux2(**thin(AUTOENCODER), latent_channels=settings.channels // 4)
+        else:
+            images = diffusers.AutoencoderKL(**thin(AUTOENCODER), latent_channels=settings.channels, sample_size=settings.native,
+                                             scaling_factor=settings.scaling, shift_factor=settings.shift)
+    model = stable.Stable(None, settings, nets[0], nets[1] if nets[1:] else None, autoencoder.Images(images.eval().requires_grad_(False)), device)
     model.tokens = TOKENS.get(name, model.tokens)
     return model
 

@@ -8,6 +8,7 @@ import diffusers
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from sdf_format.autoencoders import CLASSES, SOUND, Lone, settings_of
 from sdf_format.checkpoint import read_json
@@ -45,13 +46,19 @@ def load_component(name: str, folder: Path, device: str, dtype: torch.dtype, var
 
 
 class Images:
-    """AutoencoderKL, or AutoencoderTiny, which has no posterior."""
+    """AutoencoderKL; AutoencoderTiny, which has no posterior; AutoencoderKLFlux2, which takes 2x2 positions as one and has mean and spread
+    of every channel in its weights."""
 
-    def __init__(self, net: diffusers.AutoencoderKL | diffusers.AutoencoderTiny):
-        self.net = net
-        self.scaling, self.shift = net.config.scaling_factor, net.config.shift_factor or 0.0
-        self.channels = net.config.latent_channels
-        self.cell = 1 << len(net.config.get("num_encoder_blocks", net.config.block_out_channels)) - 1
+    def __init__(self, net: torch.nn.Module):
+        self.net, self.patch = net, 1
+        if isinstance(net, diffusers.AutoencoderKLFlux2):
+            self.patch = 2
+            self.shift = net.bn.running_mean.float()[:, None, None]
+            self.scaling = (net.bn.running_var.float()[:, None, None] + net.config.batch_norm_eps).rsqrt()
+        else:
+            self.scaling, self.shift = net.config.scaling_factor, net.config.shift_factor or 0.0
+        self.channels = net.config.latent_channels * self.patch**2
+        self.cell = self.patch << len(net.config.get("num_encoder_blocks", net.config.block_out_channels)) - 1
 
     def _tilings(self, height: int, width: int) -> tuple[tiles.Tiling, tiles.Tiling]:
         """How a latent of height x width is cut, and its picture; by the sizes alone, so that both sides decide alike."""
@@ -65,9 +72,9 @@ class Images:
 
     def _encoded(self, samples: Tensor) -> Tensor:
         """(1, 3, H, W) uint8 to a latent."""
-        out = self.net.encode((samples.to(self.net.device, self.net.dtype) / 127.5 - 1))
+        out = self.net.encode(samples.to(self.net.device, self.net.dtype) / 127.5 - 1)
         mean = out.latents if isinstance(self.net, diffusers.AutoencoderTiny) else out.latent_dist.mode()
-        return ((mean.float() - self.shift) * self.scaling).cpu()
+        return ((pixel_unshuffle(mean.float(), self.patch) - self.shift) * self.scaling).cpu()
 
     def decode(self, latent: Tensor) -> np.ndarray:
         return self.samples(latent).numpy()
@@ -81,7 +88,8 @@ class Images:
 
     def _decoded(self, latent: Tensor) -> Tensor:
         """To (1, 3, H, W) in about [-1, 1]."""
-        return self.net.decode((latent / self.scaling + self.shift).to(self.net.device, self.net.dtype)).sample.float().cpu()
+        mean = pixel_shuffle(latent.to(self.net.device) / self.scaling + self.shift, self.patch)
+        return self.net.decode(mean.to(self.net.dtype)).sample.float().cpu()
 
 
 class Sound:

@@ -81,6 +81,9 @@ def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condit
     if name == "FluxPipeline":
         text, pooled, ids = pipe.encode_prompt(prompt, None, device=device)
         return dict(encoder_hidden_states=text, pooled_projections=pooled, txt_ids=ids)
+    if name == "Flux2KleinPipeline":
+        text, ids = pipe.encode_prompt(prompt, device=device)
+        return dict(encoder_hidden_states=text, txt_ids=ids)
     if name == "StableDiffusion3Pipeline":
         text, _, pooled, _ = pipe.encode_prompt(prompt, None, None, device=device, do_classifier_free_guidance=False)
         return dict(encoder_hidden_states=text, pooled_projections=pooled)
@@ -117,6 +120,8 @@ def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torc
     if pipeline == "FluxPipeline":
         return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim), txt_ids=zeros(tokens, 3),
                     pooled_projections=zeros(1, config.pooled_projection_dim))
+    if pipeline == "Flux2KleinPipeline":
+        return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim), txt_ids=zeros(tokens, 4))
     if pipeline == "StableDiffusion3Pipeline":
         return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim),
                     pooled_projections=zeros(1, config.pooled_projection_dim))

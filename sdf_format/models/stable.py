@@ -1,4 +1,4 @@
-"""Pipelines of diffusers behind the model interface (§4.4): U-Nets, Flux, Stable Diffusion 3.5, Z-Image.
+"""Pipelines of diffusers behind the model interface (§4.4): U-Nets, Flux, FLUX.2, Stable Diffusion 3.5, Z-Image.
 
 A network's own answer (noise, v, velocity) becomes the posterior mean of the clean latent here and nowhere else.
 """
@@ -49,6 +49,17 @@ def flux(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, g
     return out.view(number, height // 2, width // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(w.shape)
 
 
+def flux2(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
+    """w (B, C, h, w) to velocities; every position is a token at (0, row, column, 0)."""
+    number, channels, height, width = w.shape
+    ids = torch.zeros(1, height, width, 4, device=w.device, dtype=torch.long)
+    ids[..., 1] = torch.arange(height, device=w.device)[:, None]
+    ids[..., 2] = torch.arange(width, device=w.device)
+    out = net(hidden_states=w.flatten(2).mT, timestep=times.to(w.dtype), guidance=guidance if net.config.guidance_embeds else None,
+              img_ids=ids.flatten(1, 2), return_dict=False, **condition)[0]
+    return out.mT.reshape(w.shape)
+
+
 def stable3(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
     return net(hidden_states=w, timestep=1000 * times, return_dict=False, **condition)[0]
 
@@ -64,6 +75,7 @@ ADAPTERS: dict[str, tuple[str, Forward]] = {            # class of pipeline -> c
     "StableDiffusionXLPipeline": ("UNet2DConditionModel", unet),
     REFINING: ("UNet2DConditionModel", unet),
     "FluxPipeline": ("FluxTransformer2DModel", flux),
+    "Flux2KleinPipeline": ("Flux2Transformer2DModel", flux2),
     "StableDiffusion3Pipeline": ("SD3Transformer2DModel", stable3),
     "ZImagePipeline": ("ZImageTransformer2DModel", z_image),
 }
