@@ -24,6 +24,15 @@ NETWORKS = {                    # class of pipeline -> component that predicts
     "StableDiffusion3Pipeline": "transformer",
     "ZImagePipeline": "transformer",
 }
+ALIASES = {                     # pipelines of the same components, which people save as well -> the class that counts
+    "StableDiffusionImg2ImgPipeline": "StableDiffusionPipeline",
+    "FluxImg2ImgPipeline": "FluxPipeline",
+    "StableDiffusion3Img2ImgPipeline": "StableDiffusion3Pipeline",
+    "ZImageImg2ImgPipeline": "ZImagePipeline",
+}
+SCHEDULES = ("scaled_linear", "linear")
+ZERO_SNR = "_zero_snr"              # after a schedule's name: rescaled so that the last timestep is all noise
+EXTRAS = ("class_embed_type", "num_class_embeds", "time_cond_proj_dim", "encoder_hid_dim_type")     # inputs of a U-Net that nobody gives it here
 PATCHED = "AutoencoderKLFlux2"      # autoencoder whose own statistics normalise 2x2 positions taken together
 LARGE = 1 << 26             # bytes from which on a file's hash is kept on disk
 
@@ -34,7 +43,7 @@ class Settings:
 
     pipeline    class in diffusers
     prediction  epsilon, v_prediction or sample of a variance-preserving model, or flow: noise minus clean
-    betas       (schedule, first, last, number) of the former, None for flow
+    betas       (schedule, first, last, number) of the former, None for flow; a schedule's name ends in ZERO_SNR where it is so rescaled
     scaling, shift  latent = (mean of the autoencoder - shift) * scaling; 1 and 0 where its weights have statistics of their own
     channels    of the latent; cell: pixels a side of a position; multiple: pixels, what sides are padded to
     native      pixels a side that the network was trained at: tiles of the latent are as large
@@ -62,22 +71,37 @@ def read_json(path: Path) -> dict:
     return data
 
 
+def pipeline_of(folder: Path) -> str:
+    """The class of a pipeline's folder, of NETWORKS; MissingModel for those that this package has no adapter for."""
+    name = read_json(folder / "model_index.json").get("_class_name", "")
+    if (pipeline := ALIASES.get(name, name)) not in NETWORKS:
+        raise MissingModel(f"§4.4 {folder}: pipeline {name!r} has no adapter here; known: {', '.join([*NETWORKS, *ALIASES])}")
+    return pipeline
+
+
 def settings_of(folder: Path) -> Settings:
-    """What a pipeline's folder says of itself; MissingModel for pipelines that this package has no adapter for."""
-    pipeline = read_json(folder / "model_index.json").get("_class_name", "")
-    if pipeline not in NETWORKS:
-        raise MissingModel(f"§4.4 {folder}: pipeline {pipeline!r} has no adapter here; known: {', '.join(NETWORKS)}")
+    """What a pipeline's folder says of itself; MissingModel for what this package has no adapter for."""
+    pipeline = pipeline_of(folder)
     network = read_json(folder / NETWORKS[pipeline] / "config.json")
     vae = read_json(folder / "vae" / "config.json")
     patch = 2 if vae.get("_class_name") == PATCHED else 1
     cell = patch << len(vae.get("block_out_channels", (0,))) - 1
+    channels = vae.get("latent_channels", 4) * patch**2
+    wanted = 4 * channels if pipeline == "FluxPipeline" else channels
+    if network.get("in_channels", wanted) != wanted:
+        raise MissingModel(f"§4.4 {folder}: the network takes {network['in_channels']} channels and the autoencoder gives {wanted}: it is for "
+                           "inpainting or editing, which has no adapter here")
     if NETWORKS[pipeline] == "unet":
+        if extras := [name for name in EXTRAS if network.get(name)]:
+            raise MissingModel(f"§4.4 {folder}: U-Nets with {', '.join(extras)} have no adapter here")
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
         prediction = scheduler.get("prediction_type", "epsilon")
-        betas = (scheduler.get("beta_schedule", "linear"), scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02),
-                 scheduler.get("num_train_timesteps", 1000))
-        if scheduler.get("rescale_betas_zero_snr") or scheduler.get("trained_betas"):
-            raise MissingModel(f"§4.4 {folder}: schedulers with trained betas or zero terminal SNR have no adapter here")
+        schedule = scheduler.get("beta_schedule", "linear")
+        if schedule not in SCHEDULES or scheduler.get("trained_betas"):
+            raise MissingModel(f"§4.4 {folder}: schedulers with {'trained betas' if scheduler.get('trained_betas') else f'betas {schedule}'} "
+                               f"have no adapter here; known: {', '.join(SCHEDULES)}")
+        betas = (schedule + ZERO_SNR * bool(scheduler.get("rescale_betas_zero_snr")), scheduler.get("beta_start", 1e-4),
+                 scheduler.get("beta_end", 0.02), scheduler.get("num_train_timesteps", 1000))
         multiple = cell << len(network.get("block_out_channels", (0,) * 4)) - 1
         native = cell * (network.get("sample_size") or 64)
     else:
@@ -85,7 +109,7 @@ def settings_of(folder: Path) -> Settings:
         multiple = max(2, patch) * cell // patch
         native = cell * network["sample_size"] if pipeline.startswith("Stable") and network.get("sample_size") else 1024
     scaling, shift = (1.0, 0.0) if patch > 1 else (vae.get("scaling_factor", 0.18215), vae.get("shift_factor") or 0.0)
-    return Settings(pipeline, prediction, betas, scaling, shift, vae.get("latent_channels", 4) * patch**2, cell, multiple, native)
+    return Settings(pipeline, prediction, betas, scaling, shift, channels, cell, multiple, native)
 
 
 def differences(found: Settings, wanted: Settings) -> list[str]:
@@ -142,8 +166,7 @@ class Checkpoint:
 
     def parts(self) -> dict[str, Path]:
         """Component name to folder: what is hashed. Text encoders that are not there are left out."""
-        index = read_json(self.folder / "model_index.json")
-        network = NETWORKS.get(index.get("_class_name", ""), "unet")
+        network = NETWORKS[pipeline_of(self.folder)]
         parts = {name: self.folder / name for name in (network, "vae")}
         parts |= {name: self.folder / name for name in TEXT if (self.folder / name).is_dir()}
         if self.refiner:
@@ -170,7 +193,7 @@ def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:
 def lacking(folder: Path) -> list[str]:
     """Components that a pipeline's index names and its folder does not have whole, as after a download that was cut off."""
     index = read_json(folder / "model_index.json")
-    network = NETWORKS.get(index.get("_class_name", ""), "unet")
+    network = NETWORKS[pipeline_of(folder)]
     named = [name for name, value in index.items() if isinstance(value, list) and value[-1:] != [None]]
     tensors = [n for n in (network, "vae", *TEXT) if n in named and not (tensor_files(folder / n, None) or tensor_files(folder / n, "fp16"))]
     return tensors + [n for n in named if n.startswith(("scheduler", "tokenizer")) and not any((folder / n).glob("*.json"))]

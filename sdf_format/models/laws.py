@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from sdf_format.checkpoint import ZERO_SNR
+
 T = TypeVar("T")            # float or Tensor
 
 
@@ -67,19 +69,25 @@ def clean_of_velocity(w: T, velocity: T, s: float) -> T:
 class Timesteps:
     """A discrete variance-preserving schedule made continuous: the network is told the very level that its input has.
 
-    Timestep t (from 0) is the level after t + 1 betas; between timesteps ln sigma is linear in t.
+    Timestep t (from 0) is the level after t + 1 betas; between timesteps ln sigma is linear in t. Rescaled to zero terminal SNR (Lin et
+    al. 2024), the roots of abar are shifted and scaled so that the first is what it was and the last is 0.
     """
 
     def __init__(self, schedule: str, first: float, last: float, number: int):
-        if schedule == "scaled_linear":
+        plain = schedule.removesuffix(ZERO_SNR)
+        if plain == "scaled_linear":
             betas = np.linspace(math.sqrt(first), math.sqrt(last), number) ** 2
-        elif schedule == "linear":
+        elif plain == "linear":
             betas = np.linspace(first, last, number)
         else:
             raise ValueError(f"beta schedule {schedule!r} is unknown; known: scaled_linear, linear")
         self.number = number
         self.abar = np.cumprod(1 - betas)
-        self.logs = 0.5 * np.log(1 / self.abar - 1)
+        if plain != schedule:
+            root = np.sqrt(self.abar)
+            self.abar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+        with np.errstate(divide="ignore"):
+            self.logs = 0.5 * np.log(1 / self.abar - 1)
 
     def time(self, sigma: float) -> float:
         """The timestep of a level, fractional, clamped to the trained range."""
