@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import threading
@@ -192,16 +193,29 @@ def load(which: Found | int, device: str) -> Model:
     found = which if isinstance(which, Found) else find(MODELS[which].name)
     kept = (found.key if found.checkpoint is None else found.sha256, device)
     with _lock:
-        if kept not in _loaded:
-            module, function = found.spec.load.split(":")
-            if found.checkpoint:
-                _need("diffusers", found.spec.name)
-                if any("text_encoder" in part for part in found.checkpoint.parts()):
-                    _need("transformers", found.spec.name)
-                _loaded[kept] = getattr(import_module(module), function)(found.checkpoint, device)
-            else:
-                _loaded[kept] = getattr(import_module(module), function)(_packaged(found.spec), device)
+        while kept not in _loaded:
+            try:
+                _loaded[kept] = _made(found, device)
+            except RuntimeError as error:
+                if type(error).__name__ != "OutOfMemoryError":
+                    raise
+                if not _loaded:
+                    raise Unsupported(f"{found.spec.name} does not fit into the memory of {device}; SDF_OFFLOAD=1 keeps its layers in main "
+                                      f"memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}") from error
+                _loaded.clear()                 # it may fit where others were
+            if not _loaded:
+                gc.collect()
         return _loaded[kept]
+
+
+def _made(found: Found, device: str) -> Model:
+    module, function = found.spec.load.split(":")
+    if found.checkpoint is None:
+        return getattr(import_module(module), function)(_packaged(found.spec), device)
+    _need("diffusers", found.spec.name)
+    if any("text_encoder" in part for part in found.checkpoint.parts()):
+        _need("transformers", found.spec.name)
+    return getattr(import_module(module), function)(found.checkpoint, device)
 
 
 def _after_fork() -> None:

@@ -42,7 +42,7 @@ def test_every_registered_model_is_measured(monkeypatch, capsys):
     monkeypatch.setattr(models, "NETWORKS", {name: config(standins.network(name)) for name in standins.NAMES})
     monkeypatch.setattr(models, "REFINERS", {"sdxl": config(standins.refiner())})
     monkeypatch.setattr(models, "AUTOENCODER", SMALL)
-    models.main(["--names", ",".join(standins.NAMES), "--size", "96x160", "--runs", "1", "--steps", "3", "--denoise", "2", "--device", "cpu"])
+    models.main(["--names", ",".join(standins.NAMES), "--size", "96x160", "--runs", "1", "--steps", "3", "--denoise", "2", "--batch", "2", "--device", "cpu"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[0] for row in rows[:-3]] == standins.NAMES and sum("published, A40" in row[0] for row in rows) == 3
     for name, _, predict, refine, encode, decode, gigabytes in rows[:-3]:

@@ -108,8 +108,8 @@ def seconds(work: Callable[[], object], device: torch.device, runs: int) -> floa
     return statistics.median(times[1:])
 
 
-def measure(name: str, width: int, height: int, device: torch.device, runs: int) -> dict[str, float]:
-    """Seconds of one prediction, of the refiner's (or the same again), of the autoencoder's two ways; parameters [billion], those of
+def measure(name: str, width: int, height: int, device: torch.device, runs: int, batch: int) -> dict[str, float]:
+    """Seconds of one prediction of `batch` that go through the network together, of the refiner's (or the same again), of the autoencoder's two ways; parameters [billion], those of
     the refiner included; peak memory [GB] of the GPU, or elsewhere of this process so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -118,10 +118,14 @@ def measure(name: str, width: int, height: int, device: torch.device, runs: int)
     pixels = np.random.default_rng(0).integers(0, 256, (spec.padded(height), spec.padded(width), 3), np.uint8)
     latent = model.encode(pixels)
     y = latent.to(device)
-    predict = seconds(lambda: model.predict(y, COARSE), device, runs)
+
+    def once(sigma: float) -> float:
+        return seconds(lambda: model.together([(model, y, sigma)] * batch), device, runs) / batch
+
+    predict = once(COARSE)
     return {
         "predict": predict,
-        "refine": seconds(lambda: model.predict(y, FINE), device, runs) if model.refiner else predict,
+        "refine": once(FINE) if model.refiner else predict,
         "encode": seconds(lambda: model.encode(pixels), device, runs),
         "decode": seconds(lambda: model.decode(latent), device, runs),
         "parameters": sum(p.numel() for net in (model.net, model.refiner) if net for p in net.parameters()) / 1e9,
@@ -140,15 +144,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", default="768x512", help="of the picture, in pixels")
     parser.add_argument("--steps", type=int, default=20, help="of the walk")
     parser.add_argument("--denoise", type=int, default=8, help="steps of the denoiser")
+    parser.add_argument("--batch", type=int, default=1, help="pictures whose predictions go through the network together; times are one picture's")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", help="torch device; default: SDF_DEVICE, or the fastest there is")
     args = parser.parse_args(arguments)
     device = torch.device(pick_device(args.device))
     width, height = map(int, args.size.split("x"))
-    print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device}, {stable.precision(device)}, {args.size}")
+    print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device}, {stable.precision(device)}, {args.size}, {args.batch} together")
     print("model | billion parameters | s a prediction | s the refiner's | s encode | s decode | GB; without the coder's own time")
     for name in args.names.split(","):
-        found = measure(name, width, height, device, args.runs)
+        found = measure(name, width, height, device, args.runs, args.batch)
         encode = found["encode"] + args.steps * found["predict"]
         decode = found["decode"] + args.steps * found["predict"] + args.denoise * found["refine"]
         print(f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {found['refine']:.4f} | {encode:.2f} | {decode:.2f} | "

@@ -5,6 +5,8 @@ The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that 
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sdf_format.checkpoint import TEXT, Checkpoint, read_json
-from sdf_format.errors import MissingModel
+from sdf_format.errors import MissingModel, Unsupported
 
 CLIP_TOKENS = 77
 AESTHETIC = 6.0         # what SDXL's refiner is told of a picture's beauty; its pipeline's default
@@ -26,12 +28,33 @@ TOKENS = 8              # of nothing, where there is no text encoder
 Condition = dict[str, Any]      # keyword arguments of the network's forward
 
 
+class OneAtATime:
+    """A lock that a fork releases: of several threads with new prompts one loads text encoders, and the others wait."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_) -> None:
+        self.lock.release()
+
+
+one_at_a_time = OneAtATime()
+
+
 def embed(checkpoint: Checkpoint | None, pipeline: str, network: torch.nn.Module, prompts: Sequence[str], refiner: bool,
           device: torch.device, tokens: int = TOKENS) -> list[Condition]:
     """The arguments for a network, a prompt each, in its precision.
 
     checkpoint  None: there is no folder, and so no text encoder; tokens: of nothing then
-    device      where the network computes, which is not where offloaded layers rest
+    device      where the text encoders run
     """
     folder = checkpoint and (checkpoint.refiner if refiner else checkpoint.folder)
     name = REFINING if refiner else pipeline
@@ -51,6 +74,9 @@ def embed(checkpoint: Checkpoint | None, pipeline: str, network: torch.nn.Module
             pipe.register_modules(transformer=network)
         with torch.inference_mode():
             return [_embedded(name, pipe, prompt, device) for prompt in prompts]
+    except torch.OutOfMemoryError as error:
+        raise Unsupported(f"the text encoders in {folder} do not fit into the memory of {device}; SDF_OFFLOAD=1 runs them on the CPU: "
+                          f"{str(error).splitlines()[0]}") from error
     except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
         without = f", which is without {', '.join(absent)}," if absent else ""
         raise MissingModel(f"§4.4 the text encoders in {folder}{without} do not load: {str(error).splitlines()[0]}") from error
@@ -106,6 +132,15 @@ def stacked(conditions: Sequence[Condition]) -> Condition:
         return torch.cat([c[key] for c in conditions]) if isinstance(value, Tensor) and key != SHARED else value
 
     return {key: joined(key) for key in first}
+
+
+def placed(condition: Any, device: torch.device) -> Any:
+    """The same on a device."""
+    if isinstance(condition, dict):
+        return {key: placed(value, device) for key, value in condition.items()}
+    if isinstance(condition, list):
+        return [placed(value, device) for value in condition]
+    return condition.to(device) if isinstance(condition, Tensor) else condition
 
 
 def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torch.device, tokens: int) -> Condition:

@@ -241,16 +241,18 @@ class Stable:
     def _conditions(self, questions: Sequence[Question]) -> dict[tuple[str, bool], Condition]:
         """What the networks are told, by prompt; text encoders are loaded once for all prompts that are new."""
         wanted = dict.fromkeys((q.prompt, q.refines) for q in questions)
-        for refines in (False, True):
-            new = [key for key in wanted if key[1] == refines and key not in self._told]
-            if new:
-                told = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
-                                     self.latent_device, self.tokens)
-                sized = {SIZED: (self.settings.cell, refines or self.settings.pipeline == REFINING)}
-                self._told |= {key: c | sized if "added_cond_kwargs" in c else c for key, c in zip(new, told)}
-        found = {key: self._told[key] for key in wanted}
-        for key in list(self._told)[: max(0, len(self._told) - PROMPTS_KEPT)]:
-            del self._told[key]
+        with prompts.one_at_a_time:
+            for refines in (False, True):
+                new = [key for key in wanted if key[1] == refines and key not in self._told]
+                if new:
+                    told = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
+                                         torch.device("cpu") if asked("SDF_OFFLOAD") else self.latent_device, self.tokens)
+                    sized = {SIZED: (self.settings.cell, refines or self.settings.pipeline == REFINING)}
+                    self._told |= {key: prompts.placed(c | sized if "added_cond_kwargs" in c else c, self.latent_device)
+                                   for key, c in zip(new, told)}
+            found = {key: self._told[key] for key in wanted}
+            for key in list(self._told)[: max(0, len(self._told) - PROMPTS_KEPT)]:
+                del self._told[key]
         return found
 
     def _clean(self, questions: Sequence[Question], conditions: dict[tuple[str, bool], Condition]) -> list[Tensor]:
