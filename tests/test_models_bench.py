@@ -50,3 +50,17 @@ def test_every_registered_model_is_measured(monkeypatch, capsys):
         assert (predict == refine) != (name == "sdxl")
     with pytest.raises(BadInput, match="wanted one of sd15"):
         models.main(["--names", "sdf-tiny-1", "--device", "cpu"])
+
+
+def test_an_encoder_asks_as_often_as_the_benchmark_says():
+    """A prediction for every step but the first, and those that the plan is made from."""
+    from test_models_laws import ideal
+
+    from sdf_format import plan
+
+    made, calls = ideal("epsilon"), []
+    predict = made.predict
+    made.predict = lambda y, sigma: calls.append(sigma) or predict(y, sigma)
+    latent = torch.randn(1, 4, 64, 96, generator=torch.Generator().manual_seed(0))
+    _, _, steps = plan.encode(latent, made, model.MODELS[2], plan.Wishes(), lambda fields: 1000, lambda *_: None)
+    assert len(calls) == len(steps) - 1 + models.MEASURED

@@ -52,6 +52,7 @@ REFINERS = {
 }
 AUTOENCODER = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
                    up_block_types=("UpDecoderBlock2D",) * 4)
+MEASURED = 5                # noise levels at which a sender measures a picture before it plans the walk
 COARSE, FINE = 1.0, 0.1     # noise levels of a network's predictions and of a refiner's
 TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32, "flux2-klein-base": 512}       # of text, as the pipelines pad it; Z-Image does not
 PUBLISHED = (("SD 1.5, DiffC", "0.6 to 9.4", "2.9 to 8.5"), ("SDXL, DiffC", "3 to 46", "15 to 37"), ("Flux, DiffC", "21 to 321", "98 to 215"))
@@ -154,8 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("model | billion parameters | s a prediction | s the refiner's | s encode | s decode | GB; without the coder's own time")
     for name in args.names.split(","):
         found = measure(name, width, height, device, args.runs, args.batch)
-        encode = found["encode"] + args.steps * found["predict"]
-        decode = found["decode"] + args.steps * found["predict"] + args.denoise * found["refine"]
+        walk = (args.steps - 1) * found["predict"]          # the first step knows nothing and asks nothing
+        encode = found["encode"] + MEASURED * found["predict"] + walk
+        decode = found["decode"] + walk + args.denoise * found["refine"]
         print(f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {found['refine']:.4f} | {encode:.2f} | {decode:.2f} | "
               f"{found['memory']:.1f}", flush=True)
         gc.collect()
