@@ -45,7 +45,8 @@ class Model(Protocol):
 
     A model whose `predict` also takes latents on its own device, and answers there, says so by an attribute `latent_device`.
     One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them. One that predicts several latents
-    at once has `together`, which takes (model, y, sigma) of each, the model being itself or bound to a prompt.
+    at once has `together`, which takes (model, y, sigma) of each, the model being itself or bound to a prompt. One that is at its best
+    where it was trained says so by `window`, positions a side: pictures too large to be measured as a whole are measured there.
     """
 
     def encode(self, pixels: np.ndarray) -> Tensor:

@@ -19,7 +19,7 @@ from sdf_format.schedule import LAW_BEND, LAW_LEVEL, LAW_RANGES, LAW_SLOPE, REGI
 LOWEST, SPACING = -7.0, 2.5    # nat: log-SNR where measuring starts, and between measurements
 GRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
 HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
-SAMPLE = 64                     # latent positions a side of the windows measured in a large picture
+SAMPLE = 64                     # latent positions a side of the windows measured in a large picture, unless the model was trained at others
 WINDOWS = 4
 
 
@@ -37,19 +37,19 @@ class Curve:
         return math.exp(np.interp(level, [self.levels[0] - SPACING, *self.levels], np.log([self.energy, *self.errors])))
 
 
-def windows(latent: Tensor) -> Tensor:
-    """The whole latent, or WINDOWS windows of a large one along its two diagonals, as a batch."""
+def windows(latent: Tensor, side: int) -> Tensor:
+    """The whole latent, or WINDOWS windows of a large one along its two diagonals, as a batch.  side: of a window"""
     height, width = latent.shape[2:]
-    if height * width <= WINDOWS * SAMPLE * SAMPLE or min(height, width) < SAMPLE:
+    if height * width <= WINDOWS * side * side or min(height, width) < side:
         return latent
-    tops = torch.linspace(0, height - SAMPLE, WINDOWS + 2).long()[1:-1]
-    lefts = torch.linspace(0, width - SAMPLE, WINDOWS + 2).long()[1:-1][[1, 3, 0, 2]]
-    return torch.cat([latent[:, :, t : t + SAMPLE, l : l + SAMPLE] for t, l in zip(tops, lefts)])
+    tops = torch.linspace(0, height - side, WINDOWS + 2).long()[1:-1]
+    lefts = torch.linspace(0, width - side, WINDOWS + 2).long()[1:-1][[1, 3, 0, 2]]
+    return torch.cat([latent[:, :, t : t + side, l : l + side] for t, l in zip(tops, lefts)])
 
 
 def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> Curve:
     """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model ends."""
-    sample = windows(latent)
+    sample = windows(latent, getattr(model, "window", SAMPLE))
     scale = latent.numel() / sample.numel()
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
     curve = Curve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])

@@ -64,3 +64,16 @@ def test_an_encoder_asks_as_often_as_the_benchmark_says():
     latent = torch.randn(1, 4, 64, 96, generator=torch.Generator().manual_seed(0))
     _, _, steps = plan.encode(latent, made, model.MODELS[2], plan.Wishes(), lambda fields: 1000, lambda *_: None)
     assert len(calls) == len(steps) - 1 + models.MEASURED
+
+
+def test_large_pictures_are_measured_at_the_size_that_a_model_was_trained_at():
+    from test_models_laws import ideal
+
+    from sdf_format import tune
+
+    latent, made, seen = torch.zeros(1, 4, 300, 280), ideal("flow"), []
+    predict = made.predict
+    made.predict = lambda y, sigma: seen.append(tuple(y.shape[2:])) or predict(y, sigma)
+    tune.measure(latent, made, lambda curve: True)
+    told = made.conditioned("", 1.0)
+    assert seen == [(128, 128)] * tune.WINDOWS and told.window == made.window == 128

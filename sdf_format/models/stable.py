@@ -170,6 +170,7 @@ class Stable:
         self.checkpoint, self.settings, self.images = checkpoint, settings, images
         self.net, self.refiner = net, refiner
         self.latent_device = device
+        self.window = settings.native // settings.cell
         self.law = laws.Timesteps(*settings.betas) if settings.betas else None
         self.forward = ADAPTERS[settings.pipeline][1]
         self.at_once = inputs_at_once()
@@ -284,7 +285,7 @@ class Conditioned:
 
     def __init__(self, model: Stable, prompt: str, guidance: float):
         self.prompt, self.guidance = prompt, guidance
-        self.latent_device = model.latent_device
+        self.latent_device, self.window = model.latent_device, model.window
         self.encode, self.decode, self.together = model.encode, model.decode, model.together
 
     def predict(self, y: Tensor, sigma: float) -> Tensor:
