@@ -19,15 +19,15 @@ DEEP = ("I", "F")       # and I;16 and its kin: more than 8 bits, which the form
 def to_native(image: Image.Image) -> Image.Image:
     """The image in one of the modes L, LA, RGB, RGBA.
 
-    1 becomes L; everything else of 8 bits becomes RGBA if it has transparency and RGB if not, as Pillow's WebP plugin does.
+    1 becomes L, L with a transparent value LA; everything else of 8 bits becomes RGBA if it has transparency and RGB if not, as with Pillow's WebP plugin.
     Raises OSError for I, I;16 and F: converting them would lose data silently.
     """
     if image.mode in NATIVE and "transparency" not in image.info:
         return image
     if image.mode.startswith(DEEP):
-        raise OSError(f"cannot write mode {image.mode} as SDF; convert it to L first")
-    if image.mode == "1":
-        return image.convert("L")
+        raise OSError(f"cannot write mode {image.mode} as SDF; it holds 8 bits a channel: scale the image to L first")
+    if image.mode in ("1", "L"):
+        return image.convert("LA" if "transparency" in image.info else "L")
     if image.mode in ("LA", "La", "RGBa"):
         return image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
     return image.convert("RGBA" if image.has_transparency_data else "RGB")

@@ -6,6 +6,7 @@ BENCHES = {
     "rcc": "reverse channel coders on the same vectors: bits, KL delivered, milliseconds",
     "coders": "reverse channel coders in the whole codec: bytes at equal PSNR and MS-SSIM",
     "speed": "seconds, memory and overhead of this installation",
+    "plugin": "the Pillow plugin: thumbnails against full decoding, opening, verifying, damage, threads, imports",
     "tables": "ways to tell a decoder the bits of every step, at equal bytes",
     "rd": "rate and distortion: SDF and other formats over folders of images; table, JSON, CSV, plots, a page with a slider",
 }
