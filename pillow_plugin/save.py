@@ -102,7 +102,7 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
     Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("tree", "trellis" or "pfr"), coder_bits, denoiser ("mean",
     "flow", "balanced" or "ancestral", or ("flow", steps)), prompt (str) and guidance (a number, or one for coding and one for denoising) for
-    models that take them, device, progress; kind ("diffc" or "palette"), for the latter colours, groups, dithering (0..1) and cleanup (steps); preview (True or pixels of the longer side); exif (bytes or Image.Exif), dpi (x, y), icc_profile, xmp (bytes), text
+    models that take them, device, progress; kind ("diffc", "palette" or "lowbit"), for the second colours, groups, dithering (0..1), for the third bits or levels, for both cleanup (steps); preview (True or pixels of the longer side); exif (bytes or Image.Exif), dpi (x, y), icc_profile, xmp (bytes), text
     (str by str), comment (str or bytes): see `metadata_chunks`.
     """
     import numpy as np
@@ -121,7 +121,7 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     names = {"model": "model_name"}
     options = {names.get(k, k): given[k]
                for k in ("quality", "bpp", "target_bytes", "model", "kind", "seed", "steps", "table", "coder", "coder_bits", "device", "progress",
-                         "colours", "groups", "dithering", "cleanup")
+                         "colours", "groups", "dithering", "levels", "bits", "cleanup")
                if given.get(k) is not None}
     if given.get("prompt") or given.get("guidance") is not None:
         guidance = 1.0 if given.get("guidance") is None else given["guidance"]

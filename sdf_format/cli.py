@@ -19,7 +19,9 @@ QUANTISED = {       # options of kinds other than diffc: type, what they are
     "colours": (int, "of kind palette: vectors of a palette, 1 to 4096; default 256, or the most that fit a budget"),
     "groups": (int, "of kind palette: groups of channels with a palette each; chosen to suit if not given"),
     "dithering": (float, "of kind palette: strength of error diffusion, 0 (default) to 1"),
-    "cleanup": (int, "of kind palette: steps of the model's clean-up, 0 (none) to 31; one where it helps if not given"),
+    "bits": (int, "of kind lowbit: bits a value before entropy coding, 1 to 8; default 2, or the most that fit a budget"),
+    "levels": (int, "of kind lowbit, instead of bits: 2 to 256"),
+    "cleanup": (int, "of kinds palette and lowbit: steps of the model's clean-up, 0 (none) to 31; one where it helps if not given"),
 }
 
 
@@ -157,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     rate.add_argument("--bpp", type=float, help="bits per pixel that the file may take")
     rate.add_argument("--target-bytes", type=int, help="bytes that the file may take")
     encode.add_argument("--model", default=None, help="default sdf-tiny-1, which comes with the package")
-    encode.add_argument("--kind", choices=kinds.KINDS.values(), help="of payload, default diffc; palette needs a --model with an autoencoder")
+    encode.add_argument("--kind", choices=kinds.KINDS.values(), help="of payload, default diffc; palette and lowbit need a --model with an autoencoder")
     for name, (form, what) in QUANTISED.items():
         encode.add_argument(f"--{name}", type=form, help=what)
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")

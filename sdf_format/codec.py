@@ -17,7 +17,7 @@ from sdf_format import alpha as alpha_plane
 from sdf_format import container, kinds, model, plan, soundness
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
 from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
-from sdf_format.payloads import palette
+from sdf_format.payloads import lowbit, palette
 from sdf_format.payloads.diffc import Progress, Step
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Codec:
 KINDS = {                           # table 5.1
     kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode, plan.draft, plan.samples),
     kinds.PALETTE: Codec(palette.Wishes, palette.encode, palette.decode),
+    kinds.LOWBIT: Codec(lowbit.Wishes, lowbit.encode, lowbit.decode),
 }
 
 

@@ -25,14 +25,16 @@ SHOWN = 256         # bytes of a field that are shown unless more are asked for
 # Where the fields of a struct are laid down; those of a struct without an entry: where the outer one's are.
 CLAUSES: dict[Construct, str] = {
     container.HeaderBody: "§3.3", compression.Body: "§3.4", alpha.AlphaBody: "§3.5", kinds.DiffcParameters: "§5.2",
-    kinds.PaletteParameters: "§5.3", kinds.CleanupFields: "§5.5",
+    kinds.PaletteParameters: "§5.3", kinds.LowbitParameters: "§5.4", kinds.CleanupFields: "§5.5",
     schedule.Law: "§4.2.1", schedule.Registered: "§4.2.2", schedule.Inline: "§4.2.3",
 }
 BODIES: dict[bytes, Construct] = {
     HEADER_CHUNK: container.HeaderBody, ALPHA_CHUNK: alpha.AlphaBody,
     **dict.fromkeys((EXIF_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK), compression.Body),
 }
-PARAMETERS: dict[int, Construct] = {kinds.DIFFC: kinds.DiffcParameters, kinds.PALETTE: kinds.PaletteParameters}         # table 5.1
+PARAMETERS: dict[int, Construct] = {        # table 5.1
+    kinds.DIFFC: kinds.DiffcParameters, kinds.PALETTE: kinds.PaletteParameters, kinds.LOWBIT: kinds.LowbitParameters,
+}
 METHODS = {compression.STORED: "stored", compression.ZSTD: "zstandard"}         # §3.4
 LEVELS = {kinds.TRELLIS: "L", kinds.PFR: "K"}                                   # table 5.2
 SOUND = {"width": "length", "height": "rate"}                                   # §3.3: what a sound's header has in their place

@@ -11,8 +11,8 @@ from sdf_format.container import Header
 from sdf_format.container import parse as parse_struct
 from sdf_format.errors import BadFile, BadInput, Unsupported
 
-DIFFC, PALETTE = range(2)
-KINDS = {DIFFC: "diffc", PALETTE: "palette"}    # table 5.1
+DIFFC, PALETTE, LOWBIT = range(3)
+KINDS = {DIFFC: "diffc", PALETTE: "palette", LOWBIT: "lowbit"}      # table 5.1
 
 TRELLIS, PFR, TREE = range(3)
 CODERS = {TRELLIS: "trellis", PFR: "pfr", TREE: "tree"}     # table 5.2
@@ -32,6 +32,12 @@ COLOURS = range(1, 4097)                # §5.3
 VALUES = range(-128, 128)               # §5.3, of a vector
 STEP_UNIT = 8                           # §5.3, steps an octave
 DITHERING = 64                          # §5.3, of full strength
+LEVELS = range(2, 257)                  # §5.4
+SCALES = range(-128, 128)               # §5.4.1
+OFFSETS = range(-32768, 32768)          # §5.4.1
+SCALE_UNIT = 4                          # §5.4.1, scales an octave
+NEIGHBOURS, ALONE, EVEN = range(3)
+CONTEXTS = {NEIGHBOURS: "neighbours", ALONE: "alone", EVEN: "even"}     # table 5.4
 CLEANUP_LEVEL = 8                       # unit 1/n nat, §5.5
 CLEANUP_GAIN = 64                       # unit 1/n, §5.5
 
@@ -89,6 +95,22 @@ PaletteParameters = Struct(
     "groups" / VarInt,                                                          # of channels
     "step" / Int8sb,                                                            # 1/8 octave
     "dithering" / If(this.flags.dithering, Int8ub),                             # 1/64; absent: 0
+    "cleanup" / If(this.flags.cleanup, CleanupFields),
+    "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
+)
+
+# §5.4 Lowbit flags
+LowbitFlags = BitStruct(
+    "reserved" / BitsInteger(4),
+    "contexts" / BitsInteger(2),                # table 5.4
+    "extension" / Flag,
+    "cleanup" / Flag,
+)
+
+# §5.4 Lowbit parameters
+LowbitParameters = Struct(
+    "flags" / LowbitFlags,
+    "levels" / VarInt,
     "cleanup" / If(this.flags.cleanup, CleanupFields),
     "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
 )
@@ -250,10 +272,44 @@ def _build_palette(fields: Palette) -> bytes:
     ))
 
 
-Fields = Diffc | Palette
+@dataclass(frozen=True)
+class Lowbit:
+    """§5.4.  contexts: table 5.4"""
+
+    levels: int
+    contexts: int = NEIGHBOURS
+    cleanup: Cleanup | None = None
+    extension: bytes | None = None
+
+
+def scale_of(number: int) -> float:
+    """§5.4.1: the distance of two levels by its number."""
+    return 2.0 ** (number / SCALE_UNIT)
+
+
+def _parse_lowbit(header: Header) -> Lowbit:
+    """§5.4 and its rules."""
+    flags = parse_struct(LowbitFlags, header.parameters[:1], "§5.4 flags in chunk H")
+    if flags.reserved or flags.contexts not in CONTEXTS:
+        raise Unsupported(f"§5.4 flags: reserved bits {flags.reserved}, contexts {flags.contexts}; update the decoder")
+    raw = parse_struct(LowbitParameters, header.parameters, "§5.4 parameters in chunk H")
+    if raw.levels not in LEVELS:
+        raise BadFile(f"§5.4 levels: {raw.levels} is outside {LEVELS[0]}..{LEVELS[-1]}")
+    return Lowbit(raw.levels, flags.contexts, parse_cleanup(raw.cleanup), raw.extension)
+
+
+def _build_lowbit(fields: Lowbit) -> bytes:
+    return LowbitParameters.build(dict(
+        flags=dict(reserved=0, contexts=fields.contexts, extension=fields.extension is not None, cleanup=fields.cleanup is not None),
+        levels=fields.levels, cleanup=build_cleanup(fields.cleanup), extension=fields.extension,
+    ))
+
+
+Fields = Diffc | Palette | Lowbit
 _PAIRS = {                              # kind -> fields, from a header, to its bytes
     DIFFC: (Diffc, _parse_diffc, _build_diffc),
     PALETTE: (Palette, _parse_palette, _build_palette),
+    LOWBIT: (Lowbit, _parse_lowbit, _build_lowbit),
 }
 
 

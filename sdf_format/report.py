@@ -98,6 +98,11 @@ def _palette(file: File, fields: kinds.Palette, spec: Any) -> dict[str, Any]:
             "dithering": fields.dithering / kinds.DITHERING, **_cleanup(fields.cleanup)}
 
 
+def _lowbit(file: File, fields: kinds.Lowbit, spec: Any) -> dict[str, Any]:
+    """§5.4"""
+    return {"levels": fields.levels, "contexts": kinds.CONTEXTS[fields.contexts], **_cleanup(fields.cleanup)}
+
+
 def _cleanup(fields: kinds.Cleanup | None) -> dict[str, Any]:
     """§5.5"""
     if fields is None:
@@ -106,7 +111,7 @@ def _cleanup(fields: kinds.Cleanup | None) -> dict[str, Any]:
             "cleanup_log_snr": fields.level / kinds.CLEANUP_LEVEL, "cleanup_gain": fields.gain / kinds.CLEANUP_GAIN}
 
 
-FACTS = {kinds.DIFFC: _diffc, kinds.PALETTE: _palette}
+FACTS = {kinds.DIFFC: _diffc, kinds.PALETTE: _palette, kinds.LOWBIT: _lowbit}
 
 
 def as_text(name: str, facts: dict[str, Any]) -> str:

@@ -151,6 +151,7 @@ types:
           cases:
             0: diffc
             1: palette
+            2: lowbit
     instances:
       is_sound:
         value: 'mode == mode::mono or mode == mode::stereo'
@@ -253,6 +254,38 @@ types:
           min: 1
           max: 64
         doc: unit 1/64
+      - id: cleanup
+        type: cleanup
+        if: has_cleanup
+      - id: extension
+        type: blob
+        if: has_extension
+      - id: check_end
+        size: 0
+        valid:
+          expr: _io.eof
+  lowbit:
+    doc-ref: §5.4
+    seq:
+      - id: reserved
+        type: b4
+        valid: 0
+      - id: contexts
+        type: b2
+        enum: contexts
+        valid:
+          in-enum: true
+        doc-ref: table 5.4
+      - id: has_extension
+        type: b1
+      - id: has_cleanup
+        type: b1
+      - id: levels
+        type: varint
+      - id: check_levels
+        size: 0
+        valid:
+          expr: 'levels.value >= 2 and levels.value <= 256'
       - id: cleanup
         type: cleanup
         if: has_cleanup
@@ -390,6 +423,10 @@ enums:
     0: trellis
     1: pfr
     2: tree
+  contexts:
+    0: neighbours
+    1: alone
+    2: even
   denoiser_id:
     0: mean
     1: flow

@@ -62,6 +62,10 @@ def _palette(fields: Sdf.Palette) -> dict[str, Any]:
     return facts | _cleanup(fields.cleanup if fields.has_cleanup else None)
 
 
+def _lowbit(fields: Sdf.Lowbit) -> dict[str, Any]:
+    return {"levels": fields.levels.value, "contexts": fields.contexts.name, **_cleanup(fields.cleanup if fields.has_cleanup else None)}
+
+
 def _cleanup(fields: Sdf.Cleanup | None) -> dict[str, Any]:
     if fields is None:
         return {"cleanup": None}
@@ -69,7 +73,7 @@ def _cleanup(fields: Sdf.Cleanup | None) -> dict[str, Any]:
             "cleanup_gain": fields.gain / 64}
 
 
-KINDS = {0: ("diffc", _diffc), 1: ("palette", _palette)}         # table 5.1
+KINDS = {0: ("diffc", _diffc), 1: ("palette", _palette), 2: ("lowbit", _lowbit)}         # table 5.1
 
 
 def facts(data: bytes) -> dict[str, Any]:

@@ -287,9 +287,9 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Palett
     if fields.groups > channels:
         raise BadFile(f"§5.3 groups: {fields.groups} for {channels} channels")
     progress(0, cleanup.calls(fields.cleanup, denoiser, realism))           # before anything is allocated: the caller may refuse
-    coder = Receiver(payload, complete=len(payload) == declared)
     parts = bounds(channels, fields.groups)
     try:
+        coder = Receiver(payload, complete=len(payload) == declared)
         palettes = [code_vectors(coder, fields.colours, part.stop - part.start) for part in parts]
     except Exhausted:
         raise BadFile(f"§5.3.1 the payload ends inside its palettes ({len(payload)} bytes); there is no picture in it") from None

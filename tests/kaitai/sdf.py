@@ -22,6 +22,11 @@ class Sdf(KaitaiStruct):
         pfr = 1
         tree = 2
 
+    class Contexts(IntEnum):
+        neighbours = 0
+        alone = 1
+        even = 2
+
     class DenoiserId(IntEnum):
         mean = 0
         flow = 1
@@ -459,6 +464,11 @@ class Sdf(KaitaiStruct):
                 self._raw_parameters = self._io.read_bytes_full()
                 _io__raw_parameters = KaitaiStream(BytesIO(self._raw_parameters))
                 self.parameters = Sdf.Palette(_io__raw_parameters, self, self._root)
+            elif _on == 2:
+                pass
+                self._raw_parameters = self._io.read_bytes_full()
+                _io__raw_parameters = KaitaiStream(BytesIO(self._raw_parameters))
+                self.parameters = Sdf.Lowbit(_io__raw_parameters, self, self._root)
             else:
                 pass
                 self.parameters = self._io.read_bytes_full()
@@ -485,6 +495,9 @@ class Sdf(KaitaiStruct):
                 pass
                 self.parameters._fetch_instances()
             elif _on == 1:
+                pass
+                self.parameters._fetch_instances()
+            elif _on == 2:
                 pass
                 self.parameters._fetch_instances()
             else:
@@ -576,6 +589,58 @@ class Sdf(KaitaiStruct):
 
             self._m_end = (self.end_raw if self.end_raw < 512 else self.end_raw - 1024)
             return getattr(self, '_m_end', None)
+
+
+    class Lowbit(KaitaiStruct):
+        """
+        .. seealso::
+           §5.4
+        """
+        def __init__(self, _io, _parent=None, _root=None):
+            super(Sdf.Lowbit, self).__init__(_io)
+            self._parent = _parent
+            self._root = _root
+            self._read()
+
+        def _read(self):
+            self.reserved = self._io.read_bits_int_be(4)
+            if not self.reserved == 0:
+                raise kaitaistruct.ValidationNotEqualError(0, self.reserved, self._io, u"/types/lowbit/seq/0")
+            self.contexts = KaitaiStream.resolve_enum(Sdf.Contexts, self._io.read_bits_int_be(2))
+            if not isinstance(self.contexts, Sdf.Contexts):
+                raise kaitaistruct.ValidationNotInEnumError(self.contexts, self._io, u"/types/lowbit/seq/1")
+            self.has_extension = self._io.read_bits_int_be(1) != 0
+            self.has_cleanup = self._io.read_bits_int_be(1) != 0
+            self.levels = Sdf.Varint(self._io, self, self._root)
+            self.check_levels = self._io.read_bytes(0)
+            _ = self.check_levels
+            if not  ((self.levels.value >= 2) and (self.levels.value <= 256)) :
+                raise kaitaistruct.ValidationExprError(self.check_levels, self._io, u"/types/lowbit/seq/5")
+            if self.has_cleanup:
+                pass
+                self.cleanup = Sdf.Cleanup(self._io, self, self._root)
+
+            if self.has_extension:
+                pass
+                self.extension = Sdf.Blob(self._io, self, self._root)
+
+            self.check_end = self._io.read_bytes(0)
+            _ = self.check_end
+            if not self._io.is_eof():
+                raise kaitaistruct.ValidationExprError(self.check_end, self._io, u"/types/lowbit/seq/8")
+
+
+        def _fetch_instances(self):
+            pass
+            self.levels._fetch_instances()
+            if self.has_cleanup:
+                pass
+                self.cleanup._fetch_instances()
+
+            if self.has_extension:
+                pass
+                self.extension._fetch_instances()
+
 
 
     class Palette(KaitaiStruct):
