@@ -75,9 +75,8 @@ def _write_uncertainty(sdf: str, args: argparse.Namespace, progress: Callable[[s
 
     from sdf_format import uncertainty
 
-    shown = progress("sampling")
     with open(sdf, "rb") as stream:
-        deviation = uncertainty.spread(stream, device=args.device, truncated=args.truncated, **({"progress": shown} if shown else {}))
+        deviation = uncertainty.spread(stream, device=args.device, truncated=args.truncated, progress=progress("sampling"))
     Image.fromarray(uncertainty.as_grey(deviation)).save(args.uncertainty)
     print(f"{args.uncertainty}: standard deviation {(deviation**2).mean() ** 0.5:.2f} of 255 over the picture, "
           f"{deviation.max():.2f} where it is highest; {uncertainty.SCALE} grey levels for each")

@@ -19,7 +19,7 @@ SCALE = 4           # of `as_grey`: grey levels for a standard deviation of one 
 
 
 def spread(stream: BinaryIO, file: container.File | None = None, *, number: int = NUMBER, device: str | None = None, truncated: bool = False,
-           most_pixels: int = codec.MOST_PIXELS, most_work: int | None = None, progress: Progress = lambda done, total: None) -> np.ndarray:
+           most_pixels: int = codec.MOST_PIXELS, most_work: int | None = None, progress: Progress | None = None) -> np.ndarray:
     """(H, W) float32: standard deviation of every pixel over `number` samples, root mean square of its channels [levels of 255].
 
     Alpha is stored without loss and has no part in it.  Other arguments and errors: of `codec.decode`; Unsupported for a kind of payload
@@ -28,7 +28,7 @@ def spread(stream: BinaryIO, file: container.File | None = None, *, number: int 
     if not (isinstance(number, int) and 2 <= number <= 64):
         raise BadInput(f"{number!r} samples: wanted 2 to 64")
     file = file or container.scan(stream)
-    offset, start, limited = codec.begin(stream, file, device, truncated, most_pixels, most_work, progress)
+    offset, start, limited = codec.begin(stream, file, device, truncated, most_pixels, most_work, progress or (lambda done, total: None))
     samples = codec.KINDS[file.header.kind].samples
     if samples is None:
         raise Unsupported(f"table 5.1: kind {kinds.KINDS[file.header.kind]} does not say how certain it is")
