@@ -38,6 +38,11 @@ def _progress(label: str):
 
 
 def _encode(args: argparse.Namespace) -> int:
+    from sdf_format import cli_sound, sound_file
+
+    own = {name: getattr(args, name) for name in QUANTISED}
+    if sound_file.is_sound(args.image):
+        return cli_sound.encode(args, _progress, own)
     from PIL import Image
 
     import pillow_plugin  # noqa: F401  (registers the format)
@@ -53,7 +58,7 @@ def _encode(args: argparse.Namespace) -> int:
             print(f"caption: {args.prompt}")
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
                    steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=_guidance(args.guidance), preview=args.preview,
-                   kind=args.kind, **{name: getattr(args, name) for name in QUANTISED},
+                   kind=args.kind, **own,
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
@@ -151,15 +156,15 @@ def parser() -> argparse.ArgumentParser:
                                   epilog="Exit codes: 0 done; 1 a bad file or request; 3 unsupported; 4 the model is missing; 5 truncated.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    encode = commands.add_parser("encode", help="write a picture as SDF")
-    encode.add_argument("image", help="any file that Pillow opens")
+    encode = commands.add_parser("encode", help="write a picture or a sound as SDF")
+    encode.add_argument("image", help="any file that Pillow opens, or a sound: WAV, FLAC, Ogg, MP3 and others of libsndfile")
     encode.add_argument("sdf", help="file to write")
     rate = encode.add_mutually_exclusive_group()
     rate.add_argument("--quality", type=float, help="1 to 100, default 50")
     rate.add_argument("--bpp", type=float, help="bits per pixel that the file may take")
     rate.add_argument("--target-bytes", type=int, help="bytes that the file may take")
     encode.add_argument("--model", default=None, help="default sdf-tiny-1, which comes with the package")
-    encode.add_argument("--kind", choices=kinds.KINDS.values(), help="of payload, default diffc; palette and lowbit need a --model with an autoencoder")
+    encode.add_argument("--kind", choices=kinds.KINDS.values(), help="of payload, default diffc, of sound lowbit; palette and lowbit need a --model with an autoencoder")
     for name, (form, what) in QUANTISED.items():
         encode.add_argument(f"--{name}", type=form, help=what)
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")

@@ -29,7 +29,11 @@ def run(args: argparse.Namespace, progress: Callable[[str], Progress | None]) ->
         raise BadInput(f"{len(args.files)} names: wanted one SDF file and the file to write, or --to and a folder for several")
     sdf, target = args.files
     with open(sdf, "rb") as stream:
-        container.scan(stream)          # Pillow would say no more than that it cannot identify the file
+        file = container.scan(stream)   # Pillow would say no more than that it cannot identify the file
+    if file.header.sound:
+        from sdf_format import cli_sound
+
+        return cli_sound.decode(sdf, target, args, progress)
     pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=progress("decoding"))
     ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
     with Image.open(sdf, formats=["SDF"]) as image:

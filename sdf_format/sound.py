@@ -1,0 +1,129 @@
+"""Sounds to files and back (§3.3, §4.6): the counterpart of `codec` for pictures. Samples are NumPy arrays; `sound_file` reads and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import BinaryIO
+
+import numpy as np
+
+from sdf_format import codec, container, kinds, model
+from sdf_format.autoencoders import SoundSettings
+from sdf_format.codec import Encoded, Progress
+from sdf_format.container import Header
+from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, placed
+
+DEFAULT_KIND = "lowbit"
+MOST_SAMPLES = 1 << 26          # what decode() takes on without being asked: 25 minutes at 44.1 kHz
+
+
+def _nothing(done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+def at_model(length: int, rate: int, sound: SoundSettings) -> tuple[int, int]:
+    """Samples of a sound at the model's rate, and positions of its latent.  §4.6"""
+    samples = -(-length * sound.rate // rate)
+    return samples, -(-samples // sound.cell)
+
+
+def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.ndarray:
+    """(channels, n) at another rate: (channels, length), cut or continued with silence. Unsupported without the package for it."""
+    if rate != wanted:
+        try:
+            import soxr
+        except ImportError as error:
+            raise Unsupported(f"{rate} Hz to {wanted} Hz needs the package soxr: pip install sdf-format[sound]") from error
+        samples = soxr.resample(np.ascontiguousarray(samples.T), rate, wanted, "VHQ").T
+    return np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1]))))
+
+
+def encode(
+    samples: np.ndarray,
+    rate: int,
+    *,
+    model_name: str,
+    kind: str = DEFAULT_KIND,
+    target_bytes: int | None = None,
+    chunks: Sequence[tuple[bytes, bytes]] = (),
+    device: str | None = None,
+    progress: Progress = _nothing,
+    **options,
+) -> Encoded:
+    """Write a sound.
+
+    samples       (1, n) or (2, n) floats, full scale 1; beyond it they are cut off
+    rate          [Hz], 1000 to 1000000; resampled to the model's, and back by decoders
+    model_name    folder of an AutoencoderOobleck or of a pipeline with one
+    kind          a name of table 5.1, and its options; target_bytes: bytes that the file may take, where the kind can choose
+
+    Raises BadInput for what cannot be done, MissingModel if the weights are not there.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 2 or len(samples) not in container.SOUNDS.values() or not samples.shape[1] or samples.dtype.kind != "f":
+        raise BadInput(f"samples of shape {samples.shape} and type {samples.dtype}; wanted (1, n) or (2, n) floats: mix more channels down first")
+    if not np.isfinite(samples).all():
+        raise BadInput("some samples are not finite numbers")
+    wished, wishes = codec.wishes_of(kind, options)
+    if not isinstance(rate, int):
+        raise BadInput(f"rate {rate!r} is not a whole number of samples a second")
+    found = model.find(model_name)
+    sound = found.spec.sound
+    if sound is None:
+        raise BadInput(f"{model_name} is a model of pictures; sound needs the folder of an AutoencoderOobleck")
+    if len(samples) > sound.planes:
+        raise BadInput("a stereo sound for a model of mono: mix it down first")
+    mode = next(name for name, count in container.SOUNDS.items() if count == len(samples))
+    blank = Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
+
+    def latent_of(loaded):
+        length, positions = at_model(blank.length, rate, sound)
+        wave = resampled(np.clip(samples, -1, 1).astype(np.float32), rate, sound.rate, length)
+        wave = np.pad(wave, ((0, 0), (0, positions * sound.cell - length)))
+        return loaded.encode(np.repeat(wave, sound.planes // len(wave), axis=0))[:, :, None]
+
+    container.build_header(replace(blank, channels=1, cell=1))      # says what is wrong with length and rate
+    return codec.written(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), wished, wishes, latent_of, progress)
+
+
+def decode(
+    stream: BinaryIO,
+    file: container.File | None = None,
+    *,
+    device: str | None = None,
+    truncated: bool = False,
+    most_samples: int = MOST_SAMPLES,
+    progress: Progress = _nothing,
+) -> tuple[np.ndarray, int]:
+    """Read a sound: (channels, n) float32 in [-1, 1], and the rate [Hz].
+
+    file          what `container.scan` found, if that was done already
+    truncated     decode what is there of a file that ends early
+    most_samples  refuse longer sounds, at their own rate or the model's, before any model runs
+
+    Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a picture and for a device that is not there.
+    """
+    file = file or container.scan(stream)
+    header = file.header
+    if not header.sound:
+        raise BadInput("this file holds a picture; Image.open or sdf_format.codec.decode reads it")
+    with placed(file.chunks[0].offset):
+        fields = kinds.parse(header)
+        found = model.find_for(header)
+        sound = found.spec.sound
+        if sound is None or sound.planes < container.SOUNDS[header.mode]:
+            raise BadFile(f"§3.3 a sound, {header.mode}, of {found.spec.name}, a model of {'mono' if sound else 'pictures'}")
+        if header.model == 0 and (header.channels, header.cell) != (sound.channels, sound.cell):
+            raise BadFile(f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {sound.channels} and {sound.cell}")
+        length, positions = at_model(header.length, header.rate, sound)
+        if max(length, header.length) > most_samples:
+            raise TooMuch(f"§3.3 {max(length, header.length)} samples are more than the {most_samples} that the caller allows (most_samples)")
+    data, payload = codec.payload_of(stream, file, truncated)
+    loaded = model.load(found, codec.pick_device(device))
+    with placed(data.offset):
+        latent = codec.KINDS[header.kind].decode(payload, data.length, (1, found.spec.channels, 1, positions), fields, loaded, found.spec, None, None, progress)
+    wave = loaded.decode(latent[:, :, 0])[:, :length]
+    if header.mode == "mono":
+        wave = wave.mean(axis=0, keepdims=True)
+    return resampled(wave, sound.rate, header.rate, header.length).clip(-1, 1), header.rate
