@@ -43,7 +43,7 @@ class SdfDecoder(ImageFile.PyDecoder):
 
     _pulls_fd = True
 
-    def decode(self, buffer: bytes | Image.SupportsArrayInterface) -> tuple[int, int]:
+    def decode(self, buffer: Any) -> tuple[int, int]:
         from sdf_format import container
 
         assert self.fd is not None
@@ -66,6 +66,7 @@ class SdfDecoder(ImageFile.PyDecoder):
         from sdf_format.errors import Truncated
 
         settings = options.current
+        watched: dict[str, Any] = {"progress": settings.progress} if settings.progress else {}
         try:
             pixels, alpha = codec.decode(
                 stream, file,
@@ -74,7 +75,7 @@ class SdfDecoder(ImageFile.PyDecoder):
                 most_pixels=2**32,                      # Pillow's own limit was applied by open
                 most_work=settings.most_work,
                 reduce=reduce,
-                **({"progress": settings.progress} if settings.progress else {}),
+                **watched,
             )
         except Truncated:
             small = preview.read(stream, file) if ImageFile.LOAD_TRUNCATED_IMAGES else None
@@ -90,6 +91,7 @@ class SdfImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "SDF, stored diffusion image"
+    fp: Any                     # an open file, or None
 
     def _open(self) -> None:
         from sdf_format import container
@@ -129,7 +131,7 @@ class SdfImageFile(ImageFile.ImageFile):
             self._unread = False
 
     @property
-    def info(self) -> dict[Any, Any]:                   # type: ignore[override]
+    def info(self) -> dict[Any, Any]:
         if self.__dict__.get("_unread"):
             with self._lock:
                 self._read_metadata()

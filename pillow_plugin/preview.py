@@ -34,8 +34,8 @@ def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, byt
         raise BadInput(f"preview {wanted!r}: wanted True, or the longer side in pixels, {SIDES[0]} to {SIDES[-1]}")
     if longest >= max(image.size):
         return []
-    size = tuple(max(1, round(n * longest / max(image.size))) for n in image.size)
-    small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    width, height = (max(1, round(n * longest / max(image.size))) for n in image.size)
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
     small.convert("RGBA" if small.mode.endswith("A") else "RGB").save(buffer, "WEBP", quality=QUALITY, method=6)
     if buffer.tell() > LIMIT:

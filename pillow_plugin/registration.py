@@ -7,9 +7,9 @@ from collections.abc import Callable
 from PIL import Image
 
 from pillow_plugin import options as settings
-from pillow_plugin.image_file import FORMAT, SdfDecoder, SdfImageFile, accept
+from pillow_plugin.image_file import SdfDecoder, SdfImageFile, accept
 from pillow_plugin.options import Options
-from pillow_plugin.save import save, save_all
+from pillow_plugin.save import FORMAT, save, save_all
 from sdf_format.magic import EXTENSION, MEDIA_TYPE
 
 

@@ -58,7 +58,7 @@ def metadata_chunks(image: Image.Image, mode: str, given: Mapping[str, Any]) -> 
     """
     from sdf_format import metadata
 
-    own: Mapping[str, Any] = image.info if image.format == FORMAT else {"icc_profile": inherited_profile(image, mode)}
+    own: Mapping[Any, Any] = image.info if image.format == FORMAT else {"icc_profile": inherited_profile(image, mode)}
     exif, icc, xmp = (given.get(key, own.get(key)) or b"" for key in ("exif", "icc_profile", "xmp"))
     if isinstance(exif, Image.Exif):
         exif = exif.tobytes()

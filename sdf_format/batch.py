@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _nothing(done: int, total: int) -> None:
 
 
 def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress: Callable[[int, int], None] = _nothing,
-                **options) -> list[Decoded | SdfError]:
+                **options: Any) -> list[Decoded | SdfError]:
     """`codec.decode` of several files: pixels and alpha of each, or the error that it gave, in the streams' order.
 
     at_once   files that are in the works at a time: so many inputs go through the network together, fewer if the device's memory is short
@@ -171,7 +171,7 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
     return results      # type: ignore[return-value]
 
 
-def _alike(stream: BinaryIO) -> tuple:
+def _alike(stream: BinaryIO) -> tuple[object, ...]:
     """A key that puts files of one model and one size next to each other. A file that is none sorts somewhere; decode says what is wrong."""
     try:
         header = container.scan(stream).header

@@ -211,8 +211,11 @@ def _hashed(path: Path, *state: int) -> str:
     kept = cache.folder() / "weights" / name[:32]
     if state[0] >= LARGE and (known := cache.read(kept)) is not None:
         return known.decode()
+    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    found = digest.hexdigest()
     if state[0] >= LARGE:
         cache.keep(kept, found.encode())
     return found

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -25,7 +25,7 @@ QUANTISED = {       # options of kinds other than diffc: type, what they are
 }
 
 
-def _progress(label: str):
+def _progress(label: str) -> Callable[[int, int], None] | None:
     """A line that counts model calls, on a terminal only."""
     if not sys.stderr.isatty():
         return None

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sdf_format.errors import BadInput, SdfError
 
@@ -57,9 +58,9 @@ def _many(args: argparse.Namespace, progress: Callable[[str], Progress | None]) 
 
     with ExitStack() as stack:
         streams = [stack.enter_context(open(path, "rb")) for path in args.files]
-        shown = progress("decoding")
+        watched: dict[str, Any] = {"progress": shown} if (shown := progress("decoding")) else {}
         found = batch.decode_many(streams, at_once=args.at_once or batch.AT_ONCE, device=args.device, denoiser=denoiser_ids(args.denoiser),
-                                  realism=args.realism, truncated=args.truncated, **({"progress": shown} if shown else {}))
+                                  realism=args.realism, truncated=args.truncated, **watched)
     args.to.mkdir(parents=True, exist_ok=True)
     worst = GOOD
     for path, result in zip(args.files, found):

@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from sdf_format.payloads.diffc import Progress, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from sdf_format.model_table import ModelSpec
 
 DEFAULT_MODEL = "sdf-tiny-1"
 MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
@@ -40,11 +42,11 @@ class Codec:
             not rule out; None: the kind has no such thing
     """
 
-    wishes: Callable
-    encode: Callable
-    decode: Callable
-    draft: Callable | None = None
-    samples: Callable | None = None
+    wishes: type[Any]
+    encode: Callable[..., Any]
+    decode: Callable[..., Any]
+    draft: Callable[..., Any] | None = None
+    samples: Callable[..., Any] | None = None
 
 
 KINDS = {                           # table 5.1
@@ -92,7 +94,7 @@ def budget_of(width: int, height: int, bpp: float | None, target_bytes: int | No
     return target_bytes
 
 
-def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, object]:
+def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
     """The payload kind of a name, and what a caller asks of it. BadInput for a kind or an option that is not there."""
     number = next((n for n, name in kinds.KINDS.items() if name == kind), None)
     if number is None:
@@ -104,7 +106,7 @@ def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, object]:
     return KINDS[number], KINDS[number].wishes(**options)
 
 
-def unsuited(kind: int, spec: model.ModelSpec) -> str | None:
+def unsuited(kind: int, spec: ModelSpec) -> str | None:
     """Why a payload kind and a model do not go together, or None if they do.  §5.1"""
     if kind != kinds.DIFFC and not spec.autoencoder:
         return (f"kind {kinds.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model with one, such as sd15 or the "
@@ -123,7 +125,7 @@ def encode(
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
     progress: Progress = _nothing,
-    **options,
+    **options: Any,
 ) -> Encoded:
     """Write a picture.
 
@@ -167,13 +169,13 @@ def written(
     found: model.Found,
     device: str,
     codec: Codec,
-    wishes: object,
+    wishes: Any,
     latent_of: Callable[[model.Model], Tensor],
     progress: Progress,
 ) -> Encoded:
     """A file of a latent.  blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on the loaded model"""
     spec = found.spec
-    named = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
+    named: dict[str, Any] = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
 
     def header(fields: kinds.Fields) -> Header:
         return replace(blank, kind=kinds.number(fields), parameters=kinds.build(fields), **named)
@@ -193,7 +195,7 @@ def written(
     return Encoded(container.build(header(made), payload, others), account, made)
 
 
-def padded(pixels: np.ndarray, spec: model.ModelSpec) -> np.ndarray:
+def padded(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
     """(H, W) or (H, W, 3) to (H', W', 3), the borders repeated up to sides that the model takes.  §4.1"""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -242,7 +244,7 @@ def decode(
 
 
 def begin(stream: BinaryIO, file: container.File, device: str | None, truncated: bool, most_pixels: int, most_work: int | None, progress: Progress,
-          through: Callable[[model.Model], model.Model] = lambda own: own) -> tuple[int, tuple, Progress]:
+          through: Callable[[model.Model], model.Model] = lambda own: own) -> tuple[int, tuple[Any, ...], Progress]:
     """What decoding starts from: offset of the payload's chunk; payload, declared bytes, shape, fields, model, its row; progress that refuses
     what is too much.  Arguments and errors: of `decode`
     """
@@ -310,6 +312,6 @@ def payload_of(stream: BinaryIO, file: container.File, truncated: bool) -> tuple
     return data, container.read_part(stream, data)
 
 
-def decode_bytes(data: bytes, **options) -> tuple[np.ndarray, np.ndarray | None]:
+def decode_bytes(data: bytes, **options: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """`decode` of a file in memory."""
     return decode(io.BytesIO(data), **options)

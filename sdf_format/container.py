@@ -16,7 +16,7 @@ from construct import Bytes, ConstructError, Container, GreedyBytes, If, Int8ub,
 from construct import BitStruct, Nibble
 
 from sdf_format.canonical import parse
-from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported, placed
+from sdf_format.errors import BadFile, BadInput, SdfError, Truncated, Unsupported, placed
 from sdf_format.magic import SIGNATURE
 
 MAJOR, MINOR = 1, 0             # §3.1
@@ -383,7 +383,7 @@ def build(header: Header, payload: bytes, others: Sequence[tuple[bytes, bytes]] 
     parts += [build_chunk(kind, body) for kind, body in others]
     data = b"".join([*parts, build_chunk(DATA_CHUNK, payload)])
     try:
-        problem = scan(io.BytesIO(data)).problem
+        problem: SdfError | None = scan(io.BytesIO(data)).problem
     except (BadFile, Unsupported) as error:
         problem = error
     if problem:

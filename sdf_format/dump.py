@@ -15,8 +15,9 @@ from construct import Construct, ConstructError, Container, Struct, Switch
 from construct.core import IfThenElse, Renamed, evaluate
 
 from sdf_format import alpha, compression, container, kinds, report, schedule
-from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, SIGNATURE, TEXT_CHUNK, XMP_CHUNK
+from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK
 from sdf_format.errors import SdfError
+from sdf_format.magic import SIGNATURE
 from sdf_format.model_table import MODELS
 
 WIDTH = 16          # bytes a line
@@ -87,7 +88,8 @@ def _flags(field: Field) -> str:
     parts = {k: v for k, v in field.value.items() if not k.startswith("_") and v}
     numbers = [f"{k} {v}" for k, v in field.value.items() if type(v) is int and (v or k == "form")]
     said = numbers + [f"{k} present" for k, v in parts.items() if v is True]
-    return f"flags {int.from_bytes(field.raw):0{8 * len(field.raw)}b}: {', '.join(said)}".replace(": form", ": schedule form")
+    number = int.from_bytes(field.raw, "big")
+    return f"flags {number:0{8 * len(field.raw)}b}: {', '.join(said)}".replace(": form", ": schedule form")
 
 
 def _layout(field: Field) -> str:
@@ -198,8 +200,8 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
         pass        # the report has said it
     if offset < size:
         yield row(size - offset, "cannot be read")
-    for error in facts["errors"]:
-        yield Row(offset, 0, b"", f"error: {error}")
+    for wrong in facts["errors"]:
+        yield Row(offset, 0, b"", f"error: {wrong}")
 
 
 def as_text(dumped: Iterator[Row], offsets: bool = True) -> str:

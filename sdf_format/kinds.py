@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8sb, Int8ub, Nibble, Prefixed, Struct, VarInt, this
 
 from sdf_format import compression, schedule
 from sdf_format.container import Header
-from sdf_format.container import parse as parse_struct
+from sdf_format.canonical import parse as parse_struct
 from sdf_format.errors import BadFile, BadInput, Unsupported
 
 DIFFC, PALETTE, LOWBIT = range(3)
@@ -229,7 +231,9 @@ def parse_cleanup(raw: Container | None) -> Cleanup | None:
 
 
 def build_cleanup(cleanup: Cleanup | None) -> dict[str, object] | None:
-    return cleanup and dict(denoiser=dict(id=cleanup.denoiser[0], steps=cleanup.denoiser[1]), level=cleanup.level, gain=cleanup.gain)
+    if cleanup is None:
+        return None
+    return dict(denoiser=dict(id=cleanup.denoiser[0], steps=cleanup.denoiser[1]), level=cleanup.level, gain=cleanup.gain)
 
 
 @dataclass(frozen=True)
@@ -306,7 +310,8 @@ def _build_lowbit(fields: Lowbit) -> bytes:
 
 
 Fields = Diffc | Palette | Lowbit
-_PAIRS = {                              # kind -> fields, from a header, to its bytes
+# kind -> fields, from a header, to its bytes
+_PAIRS: dict[int, tuple[type[Any], Callable[[Header], Any], Callable[[Any], bytes]]] = {
     DIFFC: (Diffc, _parse_diffc, _build_diffc),
     PALETTE: (Palette, _parse_palette, _build_palette),
     LOWBIT: (Lowbit, _parse_lowbit, _build_lowbit),
@@ -317,7 +322,8 @@ def parse(header: Header) -> Fields:
     """The parameters of a header's kind, by the rules of §5; BadFile or Unsupported."""
     if header.kind not in _PAIRS:
         raise Unsupported(f"table 5.1: payload kind {header.kind} is unknown here (this decoder knows {sorted(KINDS)})")
-    return _PAIRS[header.kind][1](header)
+    fields: Fields = _PAIRS[header.kind][1](header)
+    return fields
 
 
 def number(fields: Fields) -> int:

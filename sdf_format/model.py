@@ -97,7 +97,8 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
     spec = MODELS[key]
     source = spec.published
     assert source
-    folders, looked = [], []
+    folders: list[Path] = []
+    looked: list[str] = []
     for number, repository in enumerate(source.repositories):
         own = spec.name if number == 0 else f"{spec.name}-{checkpoint.REFINER}"
         folder, here = checkpoint.located((own, repository.rpartition("/")[2], repository, repository.replace("/", "--")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sdf_format.autoencoders import PictureSettings, SoundSettings
 from sdf_format.checkpoint import Settings
@@ -79,7 +80,7 @@ def spec_from(name: str, settings: Settings | PictureSettings | SoundSettings, p
                      least=max(settings.multiple, settings.native // 4), published=published)
 
 
-def _row(name: str, repository: str, gigabytes: float, licence: str, refiner: str | None = None, **settings) -> ModelSpec:
+def _row(name: str, repository: str, gigabytes: float, licence: str, refiner: str | None = None, **settings: Any) -> ModelSpec:
     made = Settings(**{"cell": 8, "betas": None, "shift": 0.0, "multiple": 16, "native": 1024} | settings)
     return spec_from(name, made, Published(made, repository, gigabytes, licence, refiner))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from sdf_format import container, kinds, mark, metadata, schedule, soundness
 from sdf_format.container import DATA_CHUNK, File
 from sdf_format.errors import SdfError
-from sdf_format.model import MODELS
+from sdf_format.model_table import MODELS
 
 
 def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
@@ -46,8 +47,10 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     result["overhead_bytes"] = size - payload.available if payload else size
     try:
         found = metadata.read(stream, file, marked=False)
-        result["digital_source_type"] = mark.stated(found.get("xmp", b""))
-        result["metadata"] = {k: v if k == "text" else f"{len(v)} bytes" for k, v in found.items() if k != "comment"}
+        xmp = found.get("xmp", b"")
+        assert isinstance(xmp, bytes)
+        result["digital_source_type"] = mark.stated(xmp)
+        result["metadata"] = {k: f"{len(v)} bytes" if isinstance(v, bytes) else v for k, v in found.items() if k != "comment"}
     except SdfError as error:
         errors.append(str(error))
     try:
@@ -73,7 +76,7 @@ def _diffc(file: File, fields: kinds.Diffc, spec: Any) -> dict[str, Any]:
         "seed": fields.seed,
         "coder": kinds.CODERS[fields.coder[0]],
         "coder_bits": kinds.CODER_FIRST + fields.coder[1],
-        "denoiser": kinds.DENOISERS.get(number),
+        "denoiser": None if number is None else kinds.DENOISERS.get(number),
         "denoiser_steps": steps,
         "prompt": fields.conditioning.prompt,
         "guidance": [fields.conditioning.coding, fields.conditioning.denoising],
@@ -111,7 +114,7 @@ def _cleanup(fields: kinds.Cleanup | None) -> dict[str, Any]:
             "cleanup_log_snr": fields.level / kinds.CLEANUP_LEVEL, "cleanup_gain": fields.gain / kinds.CLEANUP_GAIN}
 
 
-FACTS = {kinds.DIFFC: _diffc, kinds.PALETTE: _palette, kinds.LOWBIT: _lowbit}
+FACTS: dict[int, Callable[[File, Any, Any], dict[str, Any]]] = {kinds.DIFFC: _diffc, kinds.PALETTE: _palette, kinds.LOWBIT: _lowbit}
 
 
 def as_text(name: str, facts: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 from construct import Array, BitsInteger, BitStruct, Construct, Int8ub, Octet, Struct, Switch, VarInt, ZigZag, this
 
@@ -63,7 +64,7 @@ class Schedule:
 
 
 @lru_cache(maxsize=1)
-def registry() -> dict[int, dict]:
+def registry() -> dict[int, dict[str, Any]]:
     """Table 4.3: id to name, levels [1/1024 nat] and bits [1/1024 bit a cell]."""
     text = resources.files("sdf_format").joinpath("data/schedules.json").read_text()
     return {int(k): v for k, v in json.loads(text).items()}
@@ -81,7 +82,7 @@ def law_bits(steps: int, total: int) -> tuple[int, ...]:
     return tuple(b - a for a, b in zip(marks, marks[1:]))
 
 
-def expand(form: int, fields: dict, payload_bits: int, cells: int) -> Schedule:
+def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> Schedule:
     """Levels and bits of a file's steps.  payload_bits: 8 times the length of chunk D; cells: latent positions.
 
     Raises BadFile where the table and the payload do not fit each other (§4.2).
@@ -117,12 +118,12 @@ def check_padding(plan: Schedule, payload: bytes) -> None:
         raise BadFile("§6.2 the bits after the last step are not zero")
 
 
-def granted_bits(entry: dict, gain: int, cells: int) -> list[int]:
+def granted_bits(entry: dict[str, Any], gain: int, cells: int) -> list[int]:
     """§4.2.2: what each step of a table is granted, before the payload's end is looked at."""
     return [b * cells * gain // (REGISTERED_BITS * REGISTERED_GAIN) for b in entry["bits"]]
 
 
-def take(entry: dict, gain: int, payload_bits: int, cells: int) -> Schedule:
+def take(entry: dict[str, Any], gain: int, payload_bits: int, cells: int) -> Schedule:
     """§4.2.2: a table's steps are taken until the payload is used up; the last one gets what is left, and ends where that takes it."""
     bits, left = [], payload_bits
     granted = granted_bits(entry, gain, cells)
@@ -140,14 +141,14 @@ def take(entry: dict, gain: int, payload_bits: int, cells: int) -> Schedule:
     return Schedule(tuple(levels), tuple(bits))
 
 
-def _registered(fields: dict, payload_bits: int, cells: int) -> Schedule:
+def _registered(fields: dict[str, Any], payload_bits: int, cells: int) -> Schedule:
     entry = registry().get(fields["table"])
     if entry is None:
         raise Unsupported(f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})")
     return take(entry, fields["gain"], payload_bits, cells)
 
 
-def _inline(fields: dict, payload_bits: int) -> Schedule:
+def _inline(fields: dict[str, Any], payload_bits: int) -> Schedule:
     """§4.2.3: the bits fill the payload but for the padding of its last byte."""
     bits = tuple(fields["bits"])
     if not 0 <= payload_bits - sum(bits) < 8:

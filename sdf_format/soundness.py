@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdf_format import container, kinds, metadata, schedule
 from sdf_format.container import DATA_CHUNK, File
@@ -55,4 +55,4 @@ def _diffc(file: File, fields: kinds.Diffc, payload: bytes) -> None:
     schedule.check_padding(plan, payload)
 
 
-CHECKS: dict[int, Callable[[File, kinds.Diffc, bytes], None]] = {kinds.DIFFC: _diffc}
+CHECKS: dict[int, Callable[[File, Any, bytes], None]] = {kinds.DIFFC: _diffc}

@@ -44,7 +44,7 @@ def windows(latent: Tensor, side: int) -> Tensor:
         return latent
     tops = torch.linspace(0, height - side, WINDOWS + 2).long()[1:-1]
     lefts = torch.linspace(0, width - side, WINDOWS + 2).long()[1:-1][[1, 3, 0, 2]]
-    return torch.cat([latent[:, :, t : t + side, l : l + side] for t, l in zip(tops, lefts)])
+    return torch.cat([latent[:, :, t : t + side, left : left + side] for t, left in zip(tops, lefts)])
 
 
 def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> Curve:

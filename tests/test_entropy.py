@@ -29,7 +29,7 @@ class Plain:
     """§5.6, exactly: where the payload, as a fraction, lies in intervals that are never rescaled."""
 
     def __init__(self, payload: bytes):
-        self.point, self.places = int.from_bytes(payload), 8 * len(payload)
+        self.point, self.places = int.from_bytes(payload, "big"), 8 * len(payload)
         self.low, self.size, self.shift = 0, 1 << 40, 40            # the interval is [low, low + size) / 2^shift
         self.probability: dict[object, list[int]] = {}
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,21 @@ from sdf_format.conformance import SUITE
 clause = pytest.mark.clause
 
 HERE = Path(__file__).parent / "fuzz"
-INPUTS = sorted([*(HERE / "findings").glob("*.sdf"), *(SUITE / "files").glob("*.sdf")])
+FINDINGS = sorted([*(HERE / "findings").glob("*.sdf"), *(SUITE / "files").glob("*.sdf")])
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_was_found_stays_mended(name):
     with gaussian_models():
-        for path in INPUTS:
+        for path in FINDINGS:
             TARGETS[name](path.read_bytes())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_corpus_of_the_long_run_finds_nothing(name):
+    with gaussian_models(), zipfile.ZipFile(HERE / f"corpus-{name}.zip") as corpus:
+        for member in corpus.namelist():
+            TARGETS[name](corpus.read(member))
 
 
 @pytest.mark.parametrize("name, runs", [("container", 400), ("image", 400)])

@@ -57,7 +57,7 @@ def test_the_laws_levels_end_at_their_end(fields, levels):
 def test_a_law_is_four_bytes(steps, end, slope, bend):
     fields = dict(steps=steps, end=end, slope=slope, bend=bend)
     data = schedule.Law.build(fields)
-    assert int.from_bytes(data) == steps << 24 | (end & 1023) << 14 | slope << 7 | bend & 127 and len(data) == 4
+    assert int.from_bytes(data, "big") == steps << 24 | (end & 1023) << 14 | slope << 7 | bend & 127 and len(data) == 4
     assert {k: v for k, v in schedule.Law.parse(data).items() if k in fields} == fields
 
 

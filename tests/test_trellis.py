@@ -289,11 +289,11 @@ def test_the_paths_of_unequal_walks_are_the_best(bits):
     products = mixed.astype(float) * mixing.signs(4, 1, mixing.BASE, dimensions) / 256
     code = codebook.codes(64, state_bits)
     signs = 1 - 2.0 * (np.bitwise_count(np.arange(256)[:, None] & code) & 1)
-    best = 0.0
+    best, metric = 0.0, np.zeros(256)
     borders = trellis.walk_borders(bits)
     for branch in range(bits):
         if branch in borders:
-            best += metric.max() if branch else 0
+            best += metric.max()
             metric = np.full(256, -np.inf)
             metric[0] = 0
         own = products[dimensions * branch // bits : dimensions * (branch + 1) // bits]

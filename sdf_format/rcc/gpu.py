@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import lru_cache
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -189,7 +189,7 @@ class Pfr(Mixing):
 TWINS = {trellis: Trellis, pfr: Pfr, tree: Tree}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _at(coder, device: torch.device):
     try:
         return TWINS[coder](nvrtc.device(device))

@@ -7,10 +7,10 @@ NVRTC itself: a user needs neither nvcc nor a CUDA toolkit, which torch.cuda's o
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -142,7 +142,7 @@ class Device:
             return self._functions[source, defines, kernel]
 
 
-@lru_cache(maxsize=None)
+@functools.cache
 def device(which: torch.device) -> Device:
     """The kernels on a GPU, the same ones each time."""
     return Device(which)

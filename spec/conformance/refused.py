@@ -63,7 +63,7 @@ def chunk_heads() -> Iterator[Row]:
         yield Row(f"type-{kind[0]:02x}", "3.2", "a type that is no ASCII letter", with_chunk(container.build_chunk(kind, b"x")), BAD, (DATA,))
     yield Row("critical", "3.2", "a critical chunk that nobody knows", with_chunk(container.build_chunk(b"Q", b"x")), UNSUPPORTED, (DATA,))
     long = b"q" + varint(3, 3) + b"abc"
-    yield Row("length-spelling", "3.2 2", "a length in more bytes than needed", with_chunk(long + container.crc(long).to_bytes(4)), BAD, (DATA,))
+    yield Row("length-spelling", "3.2 2", "a length in more bytes than needed", with_chunk(long + container.crc(long).to_bytes(4, "big")), BAD, (DATA,))
     yield Row("length-2-31", "3.2", "a length of 2^31", head + b"q" + varint(2**31) + bytes(9), BAD, (DATA,))
     yield Row("length-endless", "3.2", "a length of six bytes", head + b"q" + b"\xff" * 5 + b"\1" + bytes(9), BAD, (DATA,))
 

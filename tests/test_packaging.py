@@ -1,0 +1,111 @@
+"""Types, lint, and what is built: the source archive, the wheel made of it, and the wheel installed where nothing else of the project is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import site
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pictures import picture
+
+tomllib = pytest.importorskip("tomllib")         # Python 3.11
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCES = ("sdf_format", "pillow_plugin", "cuda", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
+
+
+def needs(*names: str) -> None:
+    lacking = [name for name in names if importlib.util.find_spec(name) is None]
+    if lacking:
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+
+
+def ran(*command: object, **options) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_public_surface_is_typed_strictly(tmp_path):
+    needs("mypy")
+    modules = SETTINGS["tool"]["mypy"]["modules"]
+    for package in ("sdf_format", "pillow_plugin"):
+        assert (ROOT / package / "py.typed").exists()
+    ran(sys.executable, "-m", "mypy", "--cache-dir", tmp_path, "-p", "pillow_plugin", *(word for m in modules for word in ("-m", m)), cwd=ROOT)
+
+
+def test_lint():
+    needs("ruff")
+    ran(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with the source archive and the wheel made of it."""
+    needs("build", "setuptools")
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
+    source.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source / name)
+    ran(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
+    return folder
+
+
+def test_the_wheel_has_every_module_and_all_data(built):
+    wheel, = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for package in ("sdf_format", "pillow_plugin"):
+        wanted = {p.relative_to(ROOT).as_posix() for p in (ROOT / package).rglob("*") if p.is_file() and not {"__pycache__", "autoload"} & {*p.parts}}        # autoload: a distribution of its own
+        assert wanted - names == set()
+    assert {f"sdf_format/cuda_sources/{p.name}" for p in (ROOT / "cuda").glob("*.cu*")} <= names
+    assert not any(name.startswith(("tests/", "cuda/", "spec/", "pillow_plugin/autoload")) for name in names)
+    assert wheel.stat().st_size < 25_000_000
+
+
+def test_the_source_archive_is_enough_to_build(built):
+    archive, = built.glob("*.tar.gz")
+    names = {name.partition("/")[2] for name in tarfile.open(archive).getnames()}
+    assert {"LICENSE", "README.md", "pyproject.toml", *(f"cuda/{p.name}" for p in (ROOT / "cuda").glob("*.cu*"))} <= names
+
+
+def test_the_installed_wheel_works_without_the_sources(built, tmp_path):
+    """In an environment of its own, to which the dependencies are lent."""
+    wheel, = built.glob("*.whl")
+    venv.create(tmp_path / "env", symlinks=True)
+    python = tmp_path / "env" / "bin" / "python"
+    ran(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    own, = (tmp_path / "env").glob("lib/python*/site-packages")
+    (own / "lent.pth").write_text("\n".join(site.getsitepackages()))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["SDF_CACHE"] = str(tmp_path / "cache")
+    picture(32, 24).save(tmp_path / "x.png")
+    sdf = tmp_path / "env" / "bin" / "sdf"
+    ran(sdf, "encode", "--target-bytes", "120", "x.png", "x.sdf", cwd=tmp_path, env=environment)
+    assert (tmp_path / "x.sdf").stat().st_size <= 120
+    ran(sdf, "decode", "x.sdf", "y.png", cwd=tmp_path, env=environment)
+    with Image.open(tmp_path / "y.png") as image:
+        assert image.size == (32, 24)
+    where = ran(python, "-c", "import sdf_format, pillow_plugin; print(sdf_format.__file__)", cwd=tmp_path, env=environment)
+    assert str(tmp_path) in where
+
+
+def test_without_torch_on_every_python_at_hand():
+    """SDF_PYTHONS names other interpreters that have Pillow, construct, zstandard and NumPy, as PATH does folders."""
+    pythons = [sys.executable, *filter(None, os.environ.get("SDF_PYTHONS", "").split(os.pathsep))]
+    for python in pythons:
+        said = ran(python, ROOT / "tests" / "torchless.py", cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        assert " files accepted, " in said
