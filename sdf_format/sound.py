@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from sdf_format.autoencoders import SoundSettings
 from sdf_format.codec import Encoded, Progress
 from sdf_format.container import Header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, placed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_KIND = "lowbit"
 MOST_SAMPLES = 1 << 26          # what decode() takes on without being asked: 25 minutes at 44.1 kHz
@@ -74,17 +77,24 @@ def encode(
         raise BadInput(f"{model_name} is a model of pictures; sound needs the folder of an AutoencoderOobleck")
     if len(samples) > sound.planes:
         raise BadInput("a stereo sound for a model of mono: mix it down first")
-    mode = next(name for name, count in container.SOUNDS.items() if count == len(samples))
-    blank = Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
-
-    def latent_of(loaded):
-        length, positions = at_model(blank.length, rate, sound)
-        wave = resampled(np.clip(samples, -1, 1).astype(np.float32), rate, sound.rate, length)
-        wave = np.pad(wave, ((0, 0), (0, positions * sound.cell - length)))
-        return loaded.encode(np.repeat(wave, sound.planes // len(wave), axis=0))[:, :, None]
-
+    blank = blank_header(samples, rate, found)
     container.build_header(replace(blank, channels=1, cell=1))      # says what is wrong with length and rate
-    return codec.written(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), wished, wishes, latent_of, progress)
+    return codec.written(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), wished, wishes,
+                         lambda loaded: latent_of(samples, rate, sound, loaded), progress)
+
+
+def blank_header(samples: np.ndarray, rate: int, found: model.Found) -> Header:
+    """A sound's header, but for what its payload kind says."""
+    mode = next(name for name, count in container.SOUNDS.items() if count == len(samples))
+    return Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
+
+
+def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: model.Autoencoder) -> Tensor:
+    """(1, C, 1, n).  §4.6"""
+    length, positions = at_model(samples.shape[1], rate, sound)
+    wave = resampled(np.clip(samples, -1, 1).astype(np.float32), rate, sound.rate, length)
+    wave = np.pad(wave, ((0, 0), (0, positions * sound.cell - length)))
+    return loaded.encode(np.repeat(wave, sound.planes // len(wave), axis=0))[:, :, None]
 
 
 def decode(
@@ -123,7 +133,12 @@ def decode(
     loaded = model.load(found, codec.pick_device(device))
     with placed(data.offset):
         latent = codec.KINDS[header.kind].decode(payload, data.length, (1, found.spec.channels, 1, positions), fields, loaded, found.spec, None, None, progress)
-    wave = loaded.decode(latent[:, :, 0])[:, :length]
+    return samples_of(latent, header, sound, loaded), header.rate
+
+
+def samples_of(latent: Tensor, header: Header, sound: SoundSettings, loaded: model.Autoencoder) -> np.ndarray:
+    """The other way.  §4.6"""
+    wave = loaded.decode(latent[:, :, 0])[:, : at_model(header.length, header.rate, sound)[0]]
     if header.mode == "mono":
         wave = wave.mean(axis=0, keepdims=True)
-    return resampled(wave, sound.rate, header.rate, header.length).clip(-1, 1), header.rate
+    return resampled(wave, sound.rate, header.rate, header.length).clip(-1, 1)

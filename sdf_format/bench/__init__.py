@@ -8,5 +8,6 @@ BENCHES = {
     "speed": "seconds, memory and overhead of this installation",
     "plugin": "the Pillow plugin: thumbnails against full decoding, opening, verifying, damage, threads, imports",
     "tables": "ways to tell a decoder the bits of every step, at equal bytes",
+    "sound": "bytes and distances of sounds through kind lowbit",
     "rd": "rate and distortion: SDF and other formats over folders of images; table, JSON, CSV, plots, a page with a slider",
 }
