@@ -1,4 +1,4 @@
-"""Encoders in the layout of TAESD (Ollin Boer Bohan, MIT), for the learned distance of `sdf bench rd --latents FILE`.
+"""Autoencoders in the layout of TAESD (Ollin Boer Bohan, MIT), for `sdf bench latents` and the learned distance of `sdf bench rd --latents FILE`.
 
 Plain convolutions, blocks of three with a residual connection, some with a pooled branch, three strides of 2. The file says
 which layer is which: the keys are those of one `torch.nn.Sequential`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,11 +31,28 @@ class Block(nn.Module):
         return (self.conv(x) + x).relu()
 
 
+class Clamp(nn.Module):
+    """What a decoder begins with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
 def encoder(weights: Path) -> nn.Sequential:
     """(B, 3, H, W) in [0, 1] to (B, channels, H / 8, W / 8), float32 on the CPU.
 
     weights  safetensors, or a PyTorch file that holds nothing but tensors
     """
+    return _sequential(weights, 2)
+
+
+def decoder(weights: Path) -> nn.Sequential:
+    """The other way."""
+    return _sequential(weights, 1)
+
+
+def _sequential(weights: Path, stride: int) -> nn.Sequential:
+    """stride: of the convolutions without bias. The layers without tensors are a clamp at 0, a ReLU at 2 and, from there on, upsamplings."""
     if weights.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -42,17 +60,34 @@ def encoder(weights: Path) -> nn.Sequential:
     else:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     layers: list[nn.Module] = []
-    while True:
-        number = len(layers)
+    for number in range(1 + max(int(name.partition(".")[0]) for name in state)):
         if f"{number}.conv.0.weight" in state:
             pool = state.get(f"{number}.pool.0.weight")
             layers.append(Block(state[f"{number}.conv.0.weight"].shape[0], 0 if pool is None else pool.shape[0]))
         elif f"{number}.weight" in state:
             out, into, *_ = state[f"{number}.weight"].shape
             bias = f"{number}.bias" in state
-            layers.append(nn.Conv2d(into, out, 3, padding=1, stride=1 if bias else 2, bias=bias))
+            layers.append(nn.Conv2d(into, out, 3, padding=1, stride=1 if bias else stride, bias=bias))
         else:
-            break
+            layers.append({0: Clamp(), 2: nn.ReLU()}.get(number, nn.Upsample(scale_factor=2)))
     net = nn.Sequential(*layers)
     net.load_state_dict(state)
     return net.float().eval().requires_grad_(False)
+
+
+class Autoencoder:
+    """Both in a folder, with `encoder` and `decoder` in their names, as `model.Autoencoder` has it."""
+
+    cell = 8
+
+    def __init__(self, folder: Path):
+        self.nets = [made(next(f for f in sorted(folder.iterdir()) if part in f.name)) for made, part in ((encoder, "encoder"), (decoder, "decoder"))]
+        self.channels = self.nets[0][-1].out_channels
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        return self.nets[0](torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255)
+
+    @torch.inference_mode()
+    def decode(self, latent: Tensor) -> np.ndarray:
+        return (self.nets[1](latent)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

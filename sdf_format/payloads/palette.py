@@ -27,12 +27,12 @@ MOST_SEEN = 1 << 19         # §5.3.2: sum of counts from which on they are halv
 LACKING = -1                # number of a cell that an incomplete payload does not have
 
 DIFFUSION = ((0, 1, 7), (1, -1, 3), (1, 0, 5), (1, 1, 1))           # Floyd and Steinberg: row, column, sixteenths
-PRECISION = 0.03            # share of the palette's error that rounding its vectors may add
+PRECISION = 0.05            # share of the palette's error that rounding its vectors may add: docs/experiments.md, "palette precision"
 SAMPLE = 1 << 15            # cells that a palette is made from
 DEFAULT_COLOURS = 256
-DEFAULT_THRIFT = 0.1        # docs/experiments.md, "thrift"
-# For budgets: (colours, what error a bit is worth), from the smallest files to the largest.
-LADDER = (*((c, t) for c in (1, 2, 4, 8) for t in (1.0,)), *((16, t) for t in (1.0, 0.5, 0.2)), *((round(2 ** (n / 2)), 0.1) for n in range(8, 25)))
+DEFAULT_THRIFT = 0.05       # docs/experiments.md, "thrift"
+HALF_OCTAVES = (1, 2, 4, 8, *(round(2 ** (n / 2)) for n in range(8, 25)))      # colours that a budget tries
+FEW, MANY = 1024, 4         # colours beyond which, and channels into which, a budget's palette is split instead: docs/experiments.md, "palette groups"
 
 Choose = Callable[[int, int, int, np.ndarray], int]
 
@@ -188,15 +188,26 @@ def step_number(own: Made, channels: int) -> int:
     return int(np.clip(np.ceil(STEP_UNIT * np.log2(max(wanted, 1e-12))), -128, 127))
 
 
-def send(cells: np.ndarray, own: Made, dithering: int, thrift: float, progress: Progress) -> tuple[Palette, bytes, np.ndarray]:
-    """(h, w, channels) cells to fields without clean-up, a payload, and the cells as they arrive."""
+@dataclass(frozen=True)
+class Sent:
+    """Fields without clean-up, a payload, the (h, w, channels) cells as they arrive, and of each the (h, w, groups) numbers in `Made`."""
+
+    fields: Palette
+    payload: bytes
+    arriving: np.ndarray
+    numbers: np.ndarray
+
+
+def send(cells: np.ndarray, own: Made, dithering: int, thrift: float, progress: Progress) -> Sent:
+    """(h, w, channels) cells to a payload.  dithering [1/DITHERING]; thrift: error that a bit is worth, in units of the palette's own"""
     height, width, channels = cells.shape
     groups = len(own.vectors)
     parts = bounds(channels, groups)
     number = step_number(own, channels)
     step = step_of(number)
     palettes = [np.rint(v / step).astype(np.int64).clip(VALUES[0], VALUES[-1]) for v in own.vectors]
-    palettes = [p[np.lexsort(p.T[::-1])] for p in palettes]
+    orders = [np.lexsort(p.T[::-1]) for p in palettes]
+    palettes = [p[order] for p, order in zip(palettes, orders)]
     coder = Sender()
     for palette in palettes:
         code_vectors(coder, len(palette), palette.shape[1], palette)
@@ -219,9 +230,23 @@ def send(cells: np.ndarray, own: Made, dithering: int, thrift: float, progress: 
                     wanted[y + dy, x + dx, part] += share * left
         return chosen
 
-    code_cells(coder, palettes, (height, width), choose)
+    numbers = code_cells(coder, palettes, (height, width), choose)
     progress(height, height)
-    return Palette(len(palettes[0]), groups, number, dithering), coder.finish(), arriving * step
+    numbers = np.stack([order[numbers[..., g]] for g, order in enumerate(orders)], axis=2)
+    return Sent(Palette(len(palettes[0]), groups, number, dithering), coder.finish(), arriving * step, numbers)
+
+
+def refined(own: Made, cells: np.ndarray, sent: Sent) -> Made:
+    """Every vector the mean of the cells that chose it; those that none chose left out, as far as the palettes stay equally long."""
+    vectors = []
+    count = max(len(np.unique(sent.numbers[..., g])) for g in range(len(own.vectors)))
+    for g, (before, part) in enumerate(zip(own.vectors, bounds(cells.shape[2], len(own.vectors)))):
+        flat, numbers = cells[..., part].reshape(-1, before.shape[1]), sent.numbers[..., g].flatten()
+        chosen = np.bincount(numbers, minlength=len(before))
+        sums = np.stack([np.bincount(numbers, column, len(before)) for column in flat.T], axis=1)
+        after = np.where(chosen[:, None] > 0, sums / np.maximum(chosen, 1)[:, None], before)
+        vectors.append(after[np.argsort(-chosen, kind="stable")[:count]])
+    return Made(vectors, own.errors)
 
 
 def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room: Callable[[Palette], int] | None,
@@ -233,48 +258,59 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room:
     if (wishes.groups or 1) > channels:
         raise BadInput(f"groups {wishes.groups}: the latent has {channels} channels")
     cells = latent[0].permute(1, 2, 0).double().cpu().numpy()
-    groups = wishes.groups or groups_for(channels)
     dithering = round(wishes.dithering * DITHERING)
-    palettes: dict[int, Made] = {}
 
-    def attempt(colours: int, thrift: float) -> tuple[Palette, bytes, np.ndarray]:
-        if colours not in palettes:
-            palettes[colours] = made(cells, colours, groups)
-        return send(cells, palettes[colours], dithering, thrift if wishes.thrift is None else wishes.thrift, progress)
+    def attempt(rung: Rung) -> Sent:
+        thrift = rung.thrift if wishes.thrift is None else wishes.thrift
+        own = made(cells, rung.colours, rung.groups)
+        return send(cells, refined(own, cells, send(cells, own, dithering, thrift, progress)), dithering, thrift, progress)
 
-    def over(sent: tuple[Palette, bytes, np.ndarray]) -> int:
+    def over(sent: Sent) -> int:
         """Bytes that a file would be above the budget."""
         holder = Cleanup((MEAN, 1), 0, 1) if wishes.cleanup != 0 and hasattr(loaded, "predict") else None
-        return len(sent[1]) - room(replace(sent[0], cleanup=holder)) if room else 0
+        return len(sent.payload) - room(replace(sent.fields, cleanup=holder)) if room else 0
 
-    rungs = [r for r in LADDER if wishes.colours is None or r[0] == wishes.colours] or [(wishes.colours, DEFAULT_THRIFT)]
-    if room is None:
-        best = attempt(wishes.colours or DEFAULT_COLOURS, DEFAULT_THRIFT)
-    else:
-        best = attempt(*rungs[0])
-        if over(best) > 0:
-            raise BadInput(f"kind palette needs {over(best)} bytes more than the budget for this picture with {best[0].colours} colours in {groups} groups")
-        low, high = 0, len(rungs)           # the rung that fits, one that may not
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried = attempt(*rungs[middle])
-            if over(tried) > 0:
-                high = middle
-            else:
-                low, best = middle, tried
-    fields, payload, arriving = best
-    quantised = as_latent(arriving)
-    return replace(fields, cleanup=cleanup.choose(latent.cpu(), quantised, loaded, wishes.cleanup, progress)), payload, []
+    rungs = ladder(wishes, channels)
+    low, high = (0, len(rungs)) if room else (rungs.index(Rung(wishes.colours or DEFAULT_COLOURS, wishes.groups or 1, DEFAULT_THRIFT)),) * 2
+    best = attempt(rungs[low])
+    if over(best) > 0:
+        raise BadInput(f"kind palette needs {over(best)} bytes more than the budget for this picture with {best.fields.colours} colours in "
+                       f"{best.fields.groups} groups")
+    while high - low > 1:           # the rung that fits, one that does not
+        middle = (low + high) // 2
+        tried = attempt(rungs[middle])
+        if over(tried) > 0:
+            high = middle
+        else:
+            low, best = middle, tried
+    chosen = cleanup.choose(latent.cpu(), as_latent(best.arriving), loaded, wishes.cleanup, progress)
+    return replace(best.fields, cleanup=chosen), best.payload, []
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A setting: thrift is as in `Wishes`."""
+
+    colours: int
+    groups: int
+    thrift: float
+
+
+def ladder(wishes: Wishes, channels: int) -> list[Rung]:
+    """What a budget chooses from: as a rule every rung takes more bytes than the one before."""
+    few = wishes.groups or 1
+    many = wishes.groups or max(1, min(channels, max(2, channels // MANY)))
+    sizes = [(n, few) for n in HALF_OCTAVES if n <= FEW or many == few] + [(n, many) for n in HALF_OCTAVES if n >= 64 and many != few]
+    if wishes.colours:
+        sizes = [(wishes.colours, few)]
+    rungs = [Rung(*size, DEFAULT_THRIFT) for size in sizes]
+    at = min(1, len(rungs) - 1)         # a single vector cannot be thrifty
+    return rungs[:at] + [replace(rungs[at], thrift=thrift) for thrift in (1.0, 0.5, 0.2, 0.1)] + rungs[at:]
 
 
 def as_latent(cells: np.ndarray) -> Tensor:
     """(h, w, channels) to (1, channels, h, w)."""
     return torch.from_numpy(cells.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
-
-
-def groups_for(channels: int) -> int:
-    """docs/experiments.md, "palette groups"."""
-    return 1
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Palette, loaded: Model, spec: ModelSpec,

@@ -1,0 +1,143 @@
+"""Quantised latents of an autoencoder: `sdf bench latents DIR... --autoencoder FOLDER`.
+
+Every row of `ROWS` codes the latent of every image (its centre, 512x512 pixels); bytes are those of a whole file. WebP is the best file of at most
+as many bytes, or its smallest where that is larger; "met" is the share of images for which it was not. The first line is the
+autoencoder's own round trip, nothing quantised: what no row can do better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sdf_format import container, kinds, model, model_table
+from sdf_format.bench import metrics, rivals
+from sdf_format.bench.rd import images_of
+from sdf_format.payloads import palette
+
+SIDE = 512              # pixels of a crop
+FAR = 4.23              # standard deviations that Bühlmann's 8 bits reach to: 255 * 0.18215 / 2 of SD's unscaled latents, which have 5.49
+Coded = tuple[int, Tensor]              # bytes of a file, the latent as it arrives
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.  code: (1, C, h, w) latent -> bytes and what arrives"""
+
+    name: str
+    code: Callable[[Tensor], Coded]
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+def file_bytes(fields: kinds.Fields, payload: bytes, channels: int) -> int:
+    """Of a file with such a payload, made with weights that the specification does not register."""
+    header = container.Header(SIDE, SIDE, "RGB", kinds.number(fields), 0, bytes(32), kinds.build(fields), channels, 8)
+    return len(container.build(header, payload, []))
+
+
+def cells_of(latent: Tensor) -> np.ndarray:
+    """(h, w, C)"""
+    return latent[0].permute(1, 2, 0).double().numpy()
+
+
+def packed(cells: np.ndarray, step: float) -> int:
+    """Bytes of cells as a list of vectors and numbers, by zlib: no context but what repeats."""
+    vectors, numbers = np.unique(np.rint(cells / step).astype(np.int16).reshape(-1, cells.shape[2]), axis=0, return_inverse=True)
+    return len(zlib.compress(vectors.astype(np.int8).tobytes() + numbers.astype(np.uint8 if len(vectors) <= 256 else np.uint16).tobytes(), 9))
+
+
+def published(latent: Tensor) -> Coded:
+    """Bühlmann's setting: 8 bits a value, 256 vectors, Floyd-Steinberg, lossless packing. His library takes 4 channels; k-means stands in for it."""
+    cells = cells_of(latent)
+    step = 2 * FAR * cells.std() / 255
+    rounded = np.rint(cells / step).clip(-128, 127) * step
+    own = palette.made(rounded, 256, 1)
+    sent = palette.send(rounded, own, kinds.DITHERING, 0.0, quiet)
+    return packed(sent.arriving, kinds.step_of(sent.fields.step)), palette.as_latent(sent.arriving)
+
+
+def ours(packing: bool = False, **wishes) -> Callable[[Tensor], Coded]:
+    """Kind palette with some wishes; packing: zlib instead of what the neighbours let expect."""
+    def code(latent: Tensor) -> Coded:
+        spec = model_table.ModelSpec("bench", "", latent.shape[1], 8, 8, (kinds.MEAN, 1))
+        fields, payload, _ = palette.encode(latent, object(), spec, palette.Wishes(**wishes), None, quiet)
+        arriving = palette.decode(payload, len(payload), tuple(latent.shape), fields, object(), spec, None, None, quiet)
+        size = packed(cells_of(arriving), kinds.step_of(fields.step)) if packing else len(payload)
+        return file_bytes(fields, bytes(size), latent.shape[1]), arriving
+
+    return code
+
+
+ROWS = [
+    Row("published setting", published),
+    Row("palette, default", ours()),
+    *(Row(f"palette, {n} colours", ours(colours=n)) for n in (16, 64, 1024, 4096)),
+    Row("palette, dithering 0.5", ours(dithering=0.5)),
+    Row("palette, dithering 1", ours(dithering=1.0)),
+    Row("palette, nearest vectors", ours(thrift=0.0)),
+    Row("palette, nearest vectors, zlib", ours(packing=True, thrift=0.0)),
+    *(Row(f"palette, 64 colours, {g} groups", ours(colours=64, groups=g)) for g in (2, 4, 8)),
+]
+
+
+def crop(path: Path) -> Image.Image:
+    """The centre of a picture, or what there is of it in whole cells."""
+    with Image.open(path) as image:
+        width, height = (min(SIDE, n // 8 * 8) for n in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.convert("RGB").crop((left, top, left + width, top + height))
+
+
+def measure(images: Sequence[Image.Image], autoencoder: model.Autoencoder, rows: Sequence[Row]) -> Iterator[tuple[str, list[float]]]:
+    """Of every row, and of the autoencoder itself: bytes, PSNR, MS-SSIM, those of WebP, the share of images that it met; means."""
+    latents = [autoencoder.encode(np.asarray(image)) for image in images]
+    for row in [Row("autoencoder alone", lambda latent: (0, latent)), *rows]:
+        lines = []
+        for image, latent in zip(images, latents):
+            size, arriving = row.code(latent)
+            pairs = [Image.fromarray(autoencoder.decode(arriving))]
+            if size:
+                found = rivals.fit("WebP", image, size)
+                pairs.append(_opened(found.data))
+            values = [f(image, p) or float("nan") for p in pairs for f in (metrics.psnr, metrics.ms_ssim)]
+            lines.append([size, *values, *([found.met] if size else [float("nan")] * 3)])
+        yield row.name, [fmean(column) for column in zip(*lines)]
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="sdf bench latents", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of images, or images")
+    parser.add_argument("--autoencoder", required=True, type=Path, help="folder of an AutoencoderKL or AutoencoderTiny of diffusers, or of an encoder and a decoder "
+                        "in the layout of TAESD")
+    parser.add_argument("--rows", default="", help="only rows with this in their names")
+    args = parser.parse_args(arguments)
+    bare = not (args.autoencoder / "config.json").is_file() and not (args.autoencoder / "vae").is_dir()
+    if bare:
+        from sdf_format.bench.taesd import Autoencoder
+
+        autoencoder: model.Autoencoder = Autoencoder(args.autoencoder)
+    else:
+        autoencoder = model.load_autoencoder(args.autoencoder, "cpu")
+    images = [crop(path) for path in images_of(args.folders)]
+    print(f"{len(images)} images, {autoencoder.channels} channels, {torch.get_num_threads()} threads")
+    print("| row | bytes | PSNR dB | MS-SSIM | WebP PSNR dB | MS-SSIM | met |\n|---|---|---|---|---|---|---|")
+    for name, (size, *values, met) in measure(images, autoencoder, [row for row in ROWS if args.rows in row.name]):
+        cells = [f"{size:.0f}" if size else "", *("" if v != v else f"{v:.{p}f}" for v, p in zip(values, (2, 4, 2, 4))), "" if met != met else f"{met:.2f}"]
+        print("| " + " | ".join([name, *cells]) + " |", flush=True)
