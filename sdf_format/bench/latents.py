@@ -32,10 +32,11 @@ Coded = tuple[int, Tensor]              # bytes of a file, the latent as it arri
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.  code: (1, C, h, w) latent -> bytes and what arrives"""
+    """A line of the table.  code: (1, C, h, w) latent -> bytes and what arrives; least: channels that it needs"""
 
     name: str
     code: Callable[[Tensor], Coded]
+    least: int = 1
 
 
 def quiet(done: int, total: int) -> None:
@@ -89,7 +90,7 @@ ROWS = [
     Row("palette, dithering 1", ours(dithering=1.0)),
     Row("palette, nearest vectors", ours(thrift=0.0)),
     Row("palette, nearest vectors, zlib", ours(packing=True, thrift=0.0)),
-    *(Row(f"palette, 64 colours, {g} groups", ours(colours=64, groups=g)) for g in (2, 4, 8)),
+    *(Row(f"palette, 64 colours, {g} groups", ours(colours=64, groups=g), g) for g in (2, 4, 8)),
 ]
 
 
@@ -136,8 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         autoencoder = model.load_autoencoder(args.autoencoder, "cpu")
     images = [crop(path) for path in images_of(args.folders)]
+    rows = [row for row in ROWS if args.rows in row.name and row.least <= autoencoder.channels]
     print(f"{len(images)} images, {autoencoder.channels} channels, {torch.get_num_threads()} threads")
     print("| row | bytes | PSNR dB | MS-SSIM | WebP PSNR dB | MS-SSIM | met |\n|---|---|---|---|---|---|---|")
-    for name, (size, *values, met) in measure(images, autoencoder, [row for row in ROWS if args.rows in row.name]):
+    for name, (size, *values, met) in measure(images, autoencoder, rows):
         cells = [f"{size:.0f}" if size else "", *("" if v != v else f"{v:.{p}f}" for v, p in zip(values, (2, 4, 2, 4))), "" if met != met else f"{met:.2f}"]
         print("| " + " | ".join([name, *cells]) + " |", flush=True)
