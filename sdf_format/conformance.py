@@ -10,6 +10,7 @@ import contextlib
 import fnmatch
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -104,13 +105,27 @@ def manifest(suite: Path) -> dict[str, Any]:
         raise BadInput(f"{suite} holds no suite ({error}); `--suite` names the folder spec/conformance of the sources") from error
 
 
+@contextlib.contextmanager
+def with_models(folder: Path) -> Iterator[None]:
+    """Decoders find the suite's own weights there, ours and those that are started."""
+    before = os.environ.get("SDF_MODEL_DIR")
+    os.environ["SDF_MODEL_DIR"] = os.pathsep.join([str(folder), *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SDF_MODEL_DIR"]
+        else:
+            os.environ["SDF_MODEL_DIR"] = before
+
+
 def judge(suite: Path, decode: Decoder = own_decoder, tell: Teller | None = own_teller, only: str = "*") -> Iterator[Result]:
     """What a decoder makes of every file.  tell: None leaves headers alone; only: pattern of names"""
     listed = manifest(suite)
     entries = [(entry, kind) for kind in ("accepted", "refused") for entry in listed[kind] if fnmatch.fnmatch(entry["name"], only)]
     if not entries:
         raise BadInput(f"no file of the suite is called {only!r}")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, with_models(suite / "models"):
         for entry, kind in entries:
             target = Path(folder) / f"{entry['name']}.png"
             source = suite / entry["file"]

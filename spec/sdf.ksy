@@ -126,6 +126,9 @@ types:
         valid:
           expr: >-
             width.value >= 1 and (is_sound ? height.value < 12 or height.value >= 1000 and height.value <= 1000000
+            and height.value != 44100 and height.value != 48000 and height.value != 32000 and height.value != 24000
+            and height.value != 22050 and height.value != 16000 and height.value != 12000 and height.value != 11025
+            and height.value != 8000 and height.value != 88200 and height.value != 96000 and height.value != 192000
             : width.value <= 65535 and height.value >= 1 and height.value <= 65535)
       - id: model
         type: varint

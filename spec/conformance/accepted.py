@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import quantised
 from PIL import Image
 from pieces import EXIF, HEIGHT, ICC, LAW, PAYLOAD, TINY, WEIGHTS, WIDTH, XMP, Part, bits, body, file
 
@@ -21,6 +22,7 @@ class Row:
 
     clauses  of the specification, what it is about
     pixels   whether its picture needs nothing but the embedded model
+    models   whether it needs an autoencoder of the folder models
     kept     whether an encoder made choices in it that another machine might make otherwise: written anew only if make.py is told so
     """
 
@@ -30,6 +32,7 @@ class Row:
     make: Callable[[], bytes]
     pixels: bool = True
     kept: bool = False
+    models: bool = False
 
 
 def diffc(name: str, clauses: str, about: str, *, width: int = WIDTH, height: int = HEIGHT, mode: str = "RGB", payload: int = PAYLOAD,
@@ -101,7 +104,15 @@ def rows() -> Iterator[Row]:
     yield from coders()
     yield from denoisers()
     yield from models()
+    yield from latents()
     yield from encodings()
+
+
+def latents() -> Iterator[Row]:
+    for name, clauses, about, data in quantised.files():
+        yield Row(name, clauses, about, lambda data=data: data, models=True)
+    for name, clauses, about, data in quantised.sounds():
+        yield Row(name, clauses, about, lambda data=data: data, pixels=False)
 
 
 def containers() -> Iterator[Row]:

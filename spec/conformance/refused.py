@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import quantised
 import zstandard
 from accepted import inline
 from pieces import EXIF, LAW, TINY, WEIGHTS, Part, bits, body, file, front, place, varint
 
-from sdf_format import compression, container, kinds, schedule
+from sdf_format import compression, container, kinds, model, schedule
 from sdf_format.container import HEADER_OFFSET, MODES
 
 BAD, TRUNCATED, UNSUPPORTED, MISSING = "bad", "truncated", "unsupported", "missing-model"      # §8
@@ -43,6 +44,9 @@ def rows() -> Iterator[Row]:
     yield from parameters()
     yield from schedules()
     yield from payloads()
+    yield from quantised_headers()
+    yield from quantised_payloads()
+    yield from sounds()
 
 
 def fronts() -> Iterator[Row]:
@@ -214,3 +218,52 @@ def payloads() -> Iterator[Row]:
     yield row("padding", "6.2", "padding that is not zero", b"\x9a\x3c\x57\x11\xe4", body(parameters=padded))
     greedy = kinds.build(kinds.Diffc(schedule.INLINE, inline([776], 0, [])))
     yield row("too-many-bits", "6.3", "776 bits for 768 latent values", bits("greedy", 97), body(1, 1, parameters=greedy))
+
+
+def alone(kind: int, parameters: bytes, payload: bytes = b"") -> tuple[Part, Part]:
+    """Header and payload of a file of the suite's autoencoder."""
+    found = model.find(quantised.MODEL)
+    named = b"\0" + found.weights + varint(found.spec.channels) + varint(found.spec.cell)
+    return (b"H", body(kind=kind, model=named, parameters=parameters)), (b"D", payload)
+
+
+def quantised_headers() -> Iterator[Row]:
+    for name, clauses, about, kind, parameters, error in (
+        ("palette-flags", "5.3", "a reserved flag of kind palette", kinds.PALETTE, b"\x80\x08\x01\0", UNSUPPORTED),
+        ("palette-no-colours", "5.3", "no colours", kinds.PALETTE, b"\0\0\1\0", BAD),
+        ("palette-colours", "5.3", "4097 colours", kinds.PALETTE, b"\0" + varint(4097) + b"\1\0", BAD),
+        ("palette-no-groups", "5.3", "no groups", kinds.PALETTE, b"\0\x08\0\0", BAD),
+        ("palette-dithering-0", "5.3", "dithering of strength 0", kinds.PALETTE, b"\2\x08\1\0\0", BAD),
+        ("palette-short", "5.3", "parameters that end early", kinds.PALETTE, b"\0\x08", BAD),
+        ("lowbit-flags", "5.4", "a reserved flag of kind lowbit", kinds.LOWBIT, b"\x80\4", UNSUPPORTED),
+        ("lowbit-contexts", "5.4", "contexts 3", kinds.LOWBIT, b"\x0c\4", UNSUPPORTED),
+        ("lowbit-levels-1", "5.4", "one level", kinds.LOWBIT, b"\0\1", BAD),
+        ("lowbit-levels-257", "5.4", "257 levels", kinds.LOWBIT, b"\0" + varint(257), BAD),
+        ("cleanup-ancestral", "5.5", "clean-up by ancestral", kinds.LOWBIT, b"\1\4\x41\0\x40", UNSUPPORTED),
+        ("cleanup-gain-0", "5.5", "clean-up with a gain of 0", kinds.LOWBIT, b"\1\4\x01\0\0", BAD),
+    ):
+        yield Row(name, clauses, about, file(*alone(kind, parameters, bits(name))), error, (HEADER_OFFSET,))
+    parts = alone(kinds.DIFFC, kinds.build(kinds.Diffc(schedule.LAW, LAW)), bits("diffc-autoencoder"))
+    yield Row("diffc-autoencoder", "4.5", "steps of DiffC by an autoencoder alone", file(*parts), UNSUPPORTED, (HEADER_OFFSET, place(parts, 1)))
+    tiny = (b"H", body(kind=kinds.LOWBIT, parameters=b"\0\4")), (b"D", bits("lowbit-tiny"))
+    yield Row("lowbit-tiny", "5.1", "kind lowbit for a model that is no autoencoder", file(*tiny), BAD, (HEADER_OFFSET,))
+
+
+def quantised_payloads() -> Iterator[Row]:
+    def row(name: str, clauses: str, about: str, parts: tuple[Part, Part]) -> Row:
+        return Row(name, clauses, about, file(*parts), BAD, (place(parts, 1), HEADER_OFFSET))
+
+    good = quantised.lowbit_payload("lowbit-4-neighbours", (12, 20, 4), 4, kinds.NEIGHBOURS)
+    for name, about, payload in (("long", "a byte too many", good + b"\1"), ("short", "a byte too few", good[:-1]), ("empty", "no payload", b"")):
+        yield row(f"lowbit-{name}", "5.6.1", f"kind lowbit with {about}", alone(kinds.LOWBIT, b"\0\4", payload))
+    yield row("palette-groups", "5.3", "more groups than channels", alone(kinds.PALETTE, b"\0\x08\5\0", bits("palette-groups")))
+    yield row("palette-empty", "5.6.1", "kind palette with no payload", alone(kinds.PALETTE, b"\0\x08\1\0"))
+
+
+def sounds() -> Iterator[Row]:
+    named = b"\0" + bytes(range(32)) + b"\6" + varint(50)
+    for name, about, length, rate in (("length-0", "a sound of no samples", 0, 0), ("rate-unknown", "a rate that the table does not have", 7000, 12),
+                                      ("rate-low", "999 samples a second", 7000, 999), ("rate-high", "1000001 samples a second", 7000, 1000001),
+                                      ("rate-spelling", "48000 samples a second, not by its number", 7000, 48000)):
+        header = (b"H", body(length, rate, mode=MODES.index("stereo"), kind=kinds.LOWBIT, model=named, parameters=b"\0\2"))
+        yield Row(f"sound-{name}", "3.3", about, file(header, (b"D", bits(name))), BAD, (HEADER_OFFSET,))

@@ -434,7 +434,7 @@ class Sdf(KaitaiStruct):
                 raise kaitaistruct.ValidationNotInEnumError(self.mode, self._io, u"/types/header/seq/3")
             self.check_sides = self._io.read_bytes(0)
             _ = self.check_sides
-            if not  ((self.width.value >= 1) and (( ((self.height.value < 12) or ( ((self.height.value >= 1000) and (self.height.value <= 1000000)) ))  if self.is_sound else  ((self.width.value <= 65535) and (self.height.value >= 1) and (self.height.value <= 65535)) ))) :
+            if not  ((self.width.value >= 1) and (( ((self.height.value < 12) or ( ((self.height.value >= 1000) and (self.height.value <= 1000000) and (self.height.value != 44100) and (self.height.value != 48000) and (self.height.value != 32000) and (self.height.value != 24000) and (self.height.value != 22050) and (self.height.value != 16000) and (self.height.value != 12000) and (self.height.value != 11025) and (self.height.value != 8000) and (self.height.value != 88200) and (self.height.value != 96000) and (self.height.value != 192000)) ))  if self.is_sound else  ((self.width.value <= 65535) and (self.height.value >= 1) and (self.height.value <= 65535)) ))) :
                 raise kaitaistruct.ValidationExprError(self.check_sides, self._io, u"/types/header/seq/4")
             self.model = Sdf.Varint(self._io, self, self._root)
             self.weights = self._io.read_bytes((32 if self.model.value == 0 else 4))
