@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from sdf_format import cache
 from sdf_format.errors import MissingModel
@@ -60,7 +61,7 @@ class Settings:
     native: int
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """A configuration file; MissingModel if it is not there or is not JSON."""
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -147,7 +148,7 @@ def weights_in(parts: dict[str, Path], variant: str | None) -> list[tuple[str, P
     return found
 
 
-def hash_of(files: list[tuple[str, Path]], settings: dict) -> bytes:
+def hash_of(files: list[tuple[str, Path]], settings: dict[str, Any]) -> bytes:
     """SHA-256 over every file's component and SHA-256, one line each, sorted, and the settings.  §4.4"""
     lines = sorted(f"{name} {file_sha256(file)}\n" for name, file in files)
     return hashlib.sha256("".join([*lines, json.dumps(settings, sort_keys=True, separators=(",", ":")) + "\n"]).encode()).digest()
