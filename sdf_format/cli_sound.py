@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sdf_format.errors import BadInput
 
@@ -23,9 +24,10 @@ def encode(args: argparse.Namespace, progress: Callable[[str], Progress | None],
     if not args.model:
         raise BadInput("sound needs --model: the folder of an AutoencoderOobleck of diffusers, such as Stable Audio's vae; none comes with the package")
     samples, rate = sound_file.read(args.image)
-    shown = progress("encoding")
-    made = sound.encode(samples, rate, model_name=args.model, kind=args.kind or sound.DEFAULT_KIND, target_bytes=args.target_bytes, device=args.device,
-                        **({"progress": shown} if shown else {}), **{k: v for k, v in options.items() if v is not None})
+    given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
+    if shown := progress("encoding"):
+        given["progress"] = shown
+    made = sound.encode(samples, rate, model_name=args.model, kind=args.kind or sound.DEFAULT_KIND, target_bytes=args.target_bytes, device=args.device, **given)
     Path(args.sdf).write_bytes(made.data)
     seconds = samples.shape[1] / rate
     print(f"{args.sdf}: {len(made.data)} bytes, {seconds:.2f} s, {8 * len(made.data) / seconds:.0f} bits a second")
@@ -39,8 +41,8 @@ def decode(sdf: str, target: str, args: argparse.Namespace, progress: Callable[[
         raise BadInput(f"--uncertainty, --denoiser and --realism are for pictures, and {sdf} is sound")
     if not sound_file.is_sound(target):
         raise BadInput(f"{sdf} is sound and {target} no name for it; known endings: {', '.join(sound_file.ENDINGS)}")
-    shown = progress("decoding")
+    given: dict[str, Any] = {"progress": shown} if (shown := progress("decoding")) else {}
     with open(sdf, "rb") as stream:
-        samples, rate = sound.decode(stream, device=args.device, truncated=args.truncated, **({"progress": shown} if shown else {}))
+        samples, rate = sound.decode(stream, device=args.device, truncated=args.truncated, **given)
     sound_file.write(target, samples, rate)
     return 0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from sdf_format import codec, container, kinds, model
 from sdf_format.autoencoders import SoundSettings
-from sdf_format.codec import Encoded, Progress
+from sdf_format.codec import Encoded
 from sdf_format.container import Header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, placed
+from sdf_format.payloads.cleanup import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.nd
     """(channels, n) at another rate: (channels, length), cut or continued with silence. Unsupported without the package for it."""
     if rate != wanted:
         try:
-            import soxr
+            import soxr  # type: ignore[import-untyped]
         except ImportError as error:
             raise Unsupported(f"{rate} Hz to {wanted} Hz needs the package soxr: pip install sdf-format[sound]") from error
         samples = soxr.resample(np.ascontiguousarray(samples.T), rate, wanted, "VHQ").T
@@ -52,7 +53,7 @@ def encode(
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
     progress: Progress = _nothing,
-    **options,
+    **options: Any,
 ) -> Encoded:
     """Write a sound.
 
@@ -89,7 +90,7 @@ def blank_header(samples: np.ndarray, rate: int, found: model.Found) -> Header:
     return Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
 
 
-def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: model.Autoencoder) -> Tensor:
+def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: model.Model | model.Autoencoder) -> Tensor:
     """(1, C, 1, n).  §4.6"""
     length, positions = at_model(samples.shape[1], rate, sound)
     wave = resampled(np.clip(samples, -1, 1).astype(np.float32), rate, sound.rate, length)
@@ -136,7 +137,7 @@ def decode(
     return samples_of(latent, header, sound, loaded), header.rate
 
 
-def samples_of(latent: Tensor, header: Header, sound: SoundSettings, loaded: model.Autoencoder) -> np.ndarray:
+def samples_of(latent: Tensor, header: Header, sound: SoundSettings, loaded: model.Model | model.Autoencoder) -> np.ndarray:
     """The other way.  §4.6"""
     wave = loaded.decode(latent[:, :, 0])[:, : at_model(header.length, header.rate, sound)[0]]
     if header.mode == "mono":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,9 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).lower().endswith(ENDINGS)
 
 
-def _library():
+def _library() -> Any:
     try:
-        import soundfile
+        import soundfile  # type: ignore[import-untyped]
     except (ImportError, OSError) as error:         # OSError: there is no libsndfile
         raise Unsupported(f"sound files need the package soundfile: pip install sdf-format[sound] ({error})") from error
     return soundfile

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import log2
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdf_format.entropy import Bits, Coder, Exhausted, Numbers, Receiver, Sender
+from sdf_format.entropy import ONE, Bits, Coder, Exhausted, Numbers, Receiver, Sender
 from sdf_format.errors import BadFile, BadInput, Unsupported
 from sdf_format.kinds import CONTEXTS, EVEN, LEVELS, MEAN, NEIGHBOURS, OFFSETS, SCALE_UNIT, SCALES, Cleanup, Lowbit, scale_of
 from sdf_format.model import Model, ModelSpec
@@ -21,7 +22,11 @@ SUMS, SHARED, SPREADS = 25, 5, 4        # §5.4.2: classes of the neighbours' su
 LACKING = -1                # a value that an incomplete payload does not have
 
 DEFAULT_LEVELS = 4
-LADDER = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)       # for budgets
+DEFAULT_THRIFT = 0.1        # docs/experiments.md, "low-bit thrift"
+# For budgets: (levels, what error a bit is worth), from the smallest files to the largest.
+LADDER = (*((2, t) for t in (1.0, 0.5, 0.3, 0.2, 0.1)), *((n, 0.1) for n in (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128,
+                                                                            160, 192, 224, 256)))
+BITS = [0.0, *(-log2(p / ONE) for p in range(1, ONE + 1))]      # of something of a probability out of ONE
 SAMPLE = 1 << 13            # values of a channel that its scale is chosen by
 FEW = 256                   # values of a channel at which saving bits on its scale begins
 NEGLIGIBLE = 1e-6           # squared error, of the latent's mean square
@@ -33,11 +38,13 @@ class Wishes:
 
     bits      1, 2, 4 or 8 a value, before entropy coding; or levels, 2..256; 4 levels, or the most that fit where there is a budget
     cleanup   steps of the probability flow after decoding; 1: posterior mean; 0: none; None: posterior mean if it brings the latent nearer
+    thrift    squared error that a bit is worth, in units of the squared distance of two levels; chosen to suit if None
     """
 
     bits: int | None = None
     levels: int | None = None
     cleanup: int | None = None
+    thrift: float | None = None
 
     def __post_init__(self) -> None:
         if self.bits is not None and self.levels is not None:
@@ -46,6 +53,8 @@ class Wishes:
             raise BadInput(f"bits {self.bits!r} is outside 1..8")
         if self.levels is not None and self.levels not in LEVELS:
             raise BadInput(f"levels {self.levels!r} is outside {LEVELS[0]}..{LEVELS[-1]}")
+        if self.thrift is not None and not (isinstance(self.thrift, (int, float)) and 0 <= self.thrift <= 100):
+            raise BadInput(f"thrift {self.thrift!r} is outside 0..100")
         cleanup.check(self.cleanup)
 
     def wanted(self) -> int | None:
@@ -74,18 +83,21 @@ def code_scales(coder: Coder, channels: int, scales: np.ndarray | None = None) -
     return found
 
 
-def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts: int, values: np.ndarray | None = None) -> np.ndarray:
-    """(h, w, channels) values 0..levels - 1, row by row; LACKING from where an incomplete payload ends.  §5.4.2"""
+def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts: int, places: np.ndarray | None = None, thrift: float = 0.0) -> np.ndarray:
+    """(h, w, channels) values 0..levels - 1, row by row; LACKING from where an incomplete payload ends.  §5.4.2
+
+    places  what to send, on the scale of values but not rounded; thrift: see `Wishes`; 0: the nearest values
+    """
     height, width, channels = shape
     bits = Bits(NODES * (channels * SHARED + SUMS * SPREADS if contexts == NEIGHBOURS else 1))
     found = [[[LACKING] * channels for _ in range(width)] for _ in range(height)]
-    sent = None if values is None else values.tolist()
+    sent = None if places is None else places.tolist()
     try:
         for y in range(height):
             for x in range(width):
                 for c in range(channels):
                     a, b = _groups(found, y, x, c, levels, channels) if contexts == NEIGHBOURS else (0, 0)
-                    value = sent[y][x][c] if sent else 0
+                    value = _chosen(bits, a, b, levels, sent[y][x][c], 0.0 if contexts == EVEN else thrift) if sent else 0
                     low, high, node = 0, levels, 1
                     while contexts != EVEN and high - low > 1 and node < NODES:
                         middle = low + high >> 1
@@ -98,6 +110,28 @@ def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts
     except Exhausted:
         pass
     return np.array(found, np.int64)
+
+
+def _chosen(bits: Bits, a: int, b: int, levels: int, place: float, thrift: float) -> int:
+    """The nearest value, or the one on the other side of `place` if it is worth the error."""
+    nearest = min(levels - 1, max(0, round(place)))
+    other = nearest + (1 if place > nearest else -1)
+    error = (other - place) ** 2 - (nearest - place) ** 2
+    if not 0 <= other < levels or error >= thrift * 16:         # BITS go no further
+        return nearest
+    return other if error < thrift * (_told_by(bits, a, b, levels, nearest) - _told_by(bits, a, b, levels, other)) else nearest
+
+
+def _told_by(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
+    """Bits that a value takes now, but for those without contexts, which are about as many for its neighbours."""
+    low, high, node, told = 0, levels, 1, 0.0
+    while high - low > 1 and node < NODES:
+        middle, one = low + high >> 1, bits.one[a + node] + bits.one[b + node] >> 1
+        if value >= middle:
+            low, node, told = middle, 2 * node + 1, told + BITS[one]
+        else:
+            high, node, told = middle, 2 * node, told + BITS[ONE - one]
+    return told
 
 
 def _groups(found: list, y: int, x: int, c: int, levels: int, channels: int) -> tuple[int, int]:
@@ -125,10 +159,10 @@ def levels_of(scales: np.ndarray, levels: int) -> np.ndarray:
     return (scales[:, 1:] / OFFSET_UNIT + np.arange(levels) - (levels - 1) / 2) * steps[:, None]
 
 
-def quantised(values: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
-    """(h, w, channels) numbers to the nearest levels."""
+def places_of(cells: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
+    """(h, w, channels) numbers on the scale of values."""
     steps = np.array([scale_of(int(k)) for k in scales[:, 0]])
-    return np.rint(values / steps - scales[:, 1] / OFFSET_UNIT + (levels - 1) / 2).clip(0, levels - 1).astype(np.int64)
+    return cells / steps - scales[:, 1] / OFFSET_UNIT + (levels - 1) / 2
 
 
 def fitted(values: np.ndarray, levels: int) -> np.ndarray:
@@ -168,18 +202,18 @@ def _fitted(own: np.ndarray, levels: int, mean_scale: int, count: int, least: fl
     return min(tried)[1:]
 
 
-def send(cells: np.ndarray, levels: int) -> tuple[Lowbit, bytes, np.ndarray]:
-    """(h, w, channels) cells to fields without clean-up, the shortest payload, and the cells as they arrive."""
+def send(cells: np.ndarray, levels: int, thrift: float = DEFAULT_THRIFT) -> tuple[Lowbit, bytes, np.ndarray]:
+    """(h, w, channels) cells to fields without clean-up, a payload, the shortest of any contexts, and the cells as they arrive."""
     scales = fitted(cells.reshape(-1, cells.shape[2]), levels)
-    values = quantised(cells, scales, levels)
-    payloads = []
+    places = places_of(cells, scales, levels)
+    sent = []
     for contexts in CONTEXTS:
         coder = Sender()
         code_scales(coder, cells.shape[2], scales)
-        code_values(coder, cells.shape, levels, contexts, values)
-        payloads.append((coder.finish(), contexts))
-    payload, contexts = min(payloads, key=lambda p: len(p[0]))
-    return Lowbit(levels, contexts), payload, arriving(values, scales, levels)
+        values = code_values(coder, cells.shape, levels, contexts, places, thrift)
+        sent.append((Lowbit(levels, contexts), coder.finish(), values))
+    fields, payload, values = min(sent, key=lambda s: len(s[1]))
+    return fields, payload, arriving(values, scales, levels)
 
 
 def arriving(values: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
@@ -200,14 +234,19 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room,
         holder = Cleanup((MEAN, 1), 0, 1) if wishes.cleanup != 0 and hasattr(loaded, "predict") else None
         return len(sent[1]) - room(replace(sent[0], cleanup=holder)) if room else 0
 
-    rungs = (wishes.wanted(),) if wishes.wanted() else LADDER if room else (DEFAULT_LEVELS,)
-    best = send(cells, rungs[0])
+    def attempt(levels: int, thrift: float) -> tuple[Lowbit, bytes, np.ndarray]:
+        return send(cells, levels, thrift if wishes.thrift is None else wishes.thrift)
+
+    rungs = [r for r in LADDER if wishes.wanted() in (None, r[0])] if room else [(DEFAULT_LEVELS, DEFAULT_THRIFT)]
+    if wishes.wanted() and not (room and rungs):
+        rungs = [(wishes.wanted(), DEFAULT_THRIFT)]
+    best = attempt(*rungs[0])
     if over(best) > 0:
-        raise BadInput(f"kind lowbit needs {over(best)} bytes more than the budget with {rungs[0]} levels")
+        raise BadInput(f"kind lowbit needs {over(best)} bytes more than the budget with {rungs[0][0]} levels")
     low, high = 0, len(rungs)           # the rung that fits, one that may not
     while high - low > 1:
         middle = (low + high) // 2
-        tried = send(cells, rungs[middle])
+        tried = attempt(*rungs[middle])
         if over(tried) > 0:
             high = middle
         else:
