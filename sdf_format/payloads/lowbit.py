@@ -26,6 +26,7 @@ DEFAULT_THRIFT = 0.1        # docs/experiments.md, "low-bit thrift"
 # For budgets: (levels, what error a bit is worth), from the smallest files to the largest.
 LADDER = (*((2, t) for t in (1.0, 0.5, 0.3, 0.2, 0.1)), *((n, 0.1) for n in (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128,
                                                                             160, 192, 224, 256)))
+ROOM = 0.9                  # share of the entropy of a sender's values that another choice of them may have
 BITS = [0.0, *(-log2(p / ONE) for p in range(1, ONE + 1))]      # of something of a probability out of ONE
 SAMPLE = 1 << 13            # values of a channel that its scale is chosen by
 FEW = 256                   # values of a channel at which saving bits on its scale begins
@@ -206,14 +207,24 @@ def send(cells: np.ndarray, levels: int, thrift: float = DEFAULT_THRIFT) -> tupl
     """(h, w, channels) cells to fields without clean-up, a payload, the shortest of any contexts, and the cells as they arrive."""
     scales = fitted(cells.reshape(-1, cells.shape[2]), levels)
     places = places_of(cells, scales, levels)
-    sent = []
+    sent: list[tuple[Lowbit, bytes, np.ndarray]] = []
     for contexts in CONTEXTS:
+        if sent and len(sent[0][1]) < _at_least(sent[0][2], levels, contexts):
+            continue
         coder = Sender()
         code_scales(coder, cells.shape[2], scales)
         values = code_values(coder, cells.shape, levels, contexts, places, thrift)
         sent.append((Lowbit(levels, contexts), coder.finish(), values))
     fields, payload, values = min(sent, key=lambda s: len(s[1]))
     return fields, payload, arriving(values, scales, levels)
+
+
+def _at_least(values: np.ndarray, levels: int, contexts: int) -> float:
+    """Bytes that values like these take with contexts that know nothing of neighbours."""
+    if contexts == EVEN:
+        return values.size * log2(levels) / 8
+    shares = np.bincount(values.ravel()) / values.size
+    return ROOM * values.size * -sum(p * log2(p) for p in shares if p) / 8
 
 
 def arriving(values: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
