@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from sdf_format import container, kinds, model, model_table
 from sdf_format.bench import metrics, rivals
 from sdf_format.bench.rd import images_of
-from sdf_format.payloads import palette
+from sdf_format.payloads import lowbit, palette
 
 SIDE = 512              # pixels of a crop
 FAR = 4.23              # standard deviations that Bühlmann's 8 bits reach to: 255 * 0.18215 / 2 of SD's unscaled latents, which have 5.49
@@ -70,12 +71,12 @@ def published(latent: Tensor) -> Coded:
     return packed(sent.arriving, kinds.step_of(sent.fields.step)), palette.as_latent(sent.arriving)
 
 
-def ours(packing: bool = False, **wishes) -> Callable[[Tensor], Coded]:
-    """Kind palette with some wishes; packing: zlib instead of what the neighbours let expect."""
+def ours(kind: ModuleType, packing: bool = False, **wishes) -> Callable[[Tensor], Coded]:
+    """A payload kind with some wishes; packing: a palette's cells by zlib instead of what the neighbours let expect."""
     def code(latent: Tensor) -> Coded:
         spec = model_table.ModelSpec("bench", "", latent.shape[1], 8, 8, (kinds.MEAN, 1))
-        fields, payload, _ = palette.encode(latent, object(), spec, palette.Wishes(**wishes), None, quiet)
-        arriving = palette.decode(payload, len(payload), tuple(latent.shape), fields, object(), spec, None, None, quiet)
+        fields, payload, _ = kind.encode(latent, object(), spec, kind.Wishes(**wishes), None, quiet)
+        arriving = kind.decode(payload, len(payload), tuple(latent.shape), fields, object(), spec, None, None, quiet)
         size = packed(cells_of(arriving), kinds.step_of(fields.step)) if packing else len(payload)
         return file_bytes(fields, bytes(size), latent.shape[1]), arriving
 
@@ -84,13 +85,15 @@ def ours(packing: bool = False, **wishes) -> Callable[[Tensor], Coded]:
 
 ROWS = [
     Row("published setting", published),
-    Row("palette, default", ours()),
-    *(Row(f"palette, {n} colours", ours(colours=n)) for n in (16, 64, 1024, 4096)),
-    Row("palette, dithering 0.5", ours(dithering=0.5)),
-    Row("palette, dithering 1", ours(dithering=1.0)),
-    Row("palette, nearest vectors", ours(thrift=0.0)),
-    Row("palette, nearest vectors, zlib", ours(packing=True, thrift=0.0)),
-    *(Row(f"palette, 64 colours, {g} groups", ours(colours=64, groups=g), g) for g in (2, 4, 8)),
+    Row("palette, default", ours(palette)),
+    *(Row(f"palette, {n} colours", ours(palette, colours=n)) for n in (16, 64, 1024, 4096)),
+    Row("palette, dithering 0.5", ours(palette, dithering=0.5)),
+    Row("palette, dithering 1", ours(palette, dithering=1.0)),
+    Row("palette, nearest vectors", ours(palette, thrift=0.0)),
+    Row("palette, nearest vectors, zlib", ours(palette, packing=True, thrift=0.0)),
+    *(Row(f"palette, 64 colours, {g} groups", ours(palette, colours=64, groups=g), g) for g in (2, 4, 8)),
+    Row("lowbit, 3 levels", ours(lowbit, levels=3)),
+    *(Row(f"lowbit, {n} bit{'s' * (n > 1)}", ours(lowbit, bits=n)) for n in (1, 2, 4, 8)),
 ]
 
 

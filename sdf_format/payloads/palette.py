@@ -16,7 +16,8 @@ from torch import Tensor
 from sdf_format.entropy import Coder, Exhausted, Numbers, Receiver, Sender
 from sdf_format.errors import BadFile, BadInput, Unsupported
 from sdf_format.kinds import COLOURS, DITHERING, MEAN, STEP_UNIT, VALUES, Cleanup, Palette, step_of
-from sdf_format.model import Model, ModelSpec
+from sdf_format.model import Model
+from sdf_format.model_table import ModelSpec
 from sdf_format.payloads import cleanup
 from sdf_format.payloads.cleanup import Progress
 
@@ -250,7 +251,7 @@ def refined(own: Made, cells: np.ndarray, sent: Sent) -> Made:
 
 
 def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room: Callable[[Palette], int] | None,
-           progress: Progress) -> tuple[Palette, bytes, list]:
+           progress: Progress) -> tuple[Palette, bytes, list[object]]:
     """A latent to the header's fields, a payload and an account of no steps.  room: payload bytes that the budget leaves, None without one"""
     channels = latent.shape[1]
     if not torch.isfinite(latent).all():
