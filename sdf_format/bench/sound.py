@@ -1,4 +1,4 @@
-"""Sound through kind lowbit: `sdf bench sound DIR [--model FOLDER] [--bits 1,2,4,8] [--seconds 7.4768]`.
+"""Sound through kind lowbit: `sdf bench sound DIR [--model FOLDER] [--bits 1,2,4,8] [--seconds 7.47]`.
 
 Whole files, from samples to samples. "model" is what the autoencoder makes of the exact latent: SNR and log-spectral distance (LSD) to it
 say what the bits cost; those to the original say what model and bits cost together. Without --model the autoencoder has Stable Audio's
@@ -22,7 +22,7 @@ from sdf_format.payloads import lowbit
 
 STABLE_AUDIO = dict(encoder_hidden_size=128, downsampling_ratios=[2, 4, 4, 8, 8], channel_multiples=[1, 1, 1, 1, 1], decoder_channels=8,
                     decoder_input_channels=64, audio_channels=2, sampling_rate=44100)
-SECONDS = 161 * 2048 / 44100        # of the published figures: 1.9 kB at 1 bit, 3.2 kB at 2 bits, from 41.2 kB of floats
+SECONDS = 7.47                      # 161 positions, as in the published figures: 1.9 kB at 1 bit, 3.2 kB at 2 bits, from 41.2 kB of floats
 WINDOW, HOP = 2048, 512             # of the spectra, in samples
 FLOOR = 1e-10                       # of their power: -100 dB of full scale
 
@@ -47,18 +47,25 @@ def _spectra(samples: np.ndarray) -> np.ndarray:
 
 
 def random_autoencoder(folder: Path, **settings) -> Path:
-    """An AutoencoderOobleck with random weights, saved."""
+    """An AutoencoderOobleck with random weights, saved. Without biases, and with weights that keep the variance: or all that comes out is constant."""
     import diffusers
     import torch
 
     torch.manual_seed(0)
-    diffusers.AutoencoderOobleck(**STABLE_AUDIO | settings).save_pretrained(folder)
+    net = diffusers.AutoencoderOobleck(**STABLE_AUDIO | settings)
+    with torch.no_grad():
+        for name, weights in net.named_parameters():
+            if name.endswith("bias"):
+                weights.zero_()
+            elif name.endswith(("weight_g", "weight.original0")):
+                weights.mul_(3**0.5)            # of torch's uniform weights, whose variance is 1 / (3 inputs)
+    net.save_pretrained(folder)
     return folder
 
 
 @dataclass(frozen=True)
 class Row:
-    """One clip at one number of bits; distances in dB, (SNR, LSD) each."""
+    """One clip at one number of bits; distances in dB, (SNR, LSD) each; the latent's without the channels' means."""
 
     clip: str
     seconds: float
@@ -88,7 +95,7 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
             payload = container.read(io.BytesIO(data), file.find(container.DATA_CHUNK))
             latent = lowbit.decode(payload, len(payload), tuple(exact.shape), kinds.parse(file.header), loaded, found.spec, None, None, _nothing)
             back, _ = sound.decode(io.BytesIO(data), file, device=device)
-            yield Row(clip.name, samples.shape[1] / rate, exact.shape[3], count, len(data), snr(exact.numpy(), latent.numpy()),
+            yield Row(clip.name, samples.shape[1] / rate, exact.shape[3], count, len(data), snr(*((x - exact.mean(dim=3, keepdim=True)).numpy() for x in (exact, latent))),
                       (snr(plain, back), log_spectral_distance(plain, back)), (snr(samples, back), log_spectral_distance(samples, back)))
 
 
