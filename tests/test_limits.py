@@ -5,14 +5,17 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from pictures import opened
 
 import pillow_plugin
 from sdf_format import codec, container, kinds, schedule
-from sdf_format.errors import TooMuch
+from sdf_format.entropy import Receiver
+from sdf_format.errors import BadFile, TooMuch
 from sdf_format.model import MODELS
+from sdf_format.payloads import lowbit
 
 clause = pytest.mark.clause
 
@@ -67,3 +70,14 @@ def test_a_demanding_file_is_opened_and_verified_in_little_memory(tmp_path):
             "import pillow_plugin; from PIL import Image\n"
             f"im = Image.open({str(path)!r}); assert im.size == (9000, 9000); im.verify()")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@clause("8")
+def test_a_short_payload_of_levels_cannot_ask_for_memory():
+    """Of 2^28 values that the header asks for, only the rows that the payload reaches are made."""
+    tracemalloc.start()
+    with pytest.raises(BadFile):
+        lowbit.code_values(Receiver(b"\x55" * 900), (1 << 20, 64, 4), 4, kinds.NEIGHBOURS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000

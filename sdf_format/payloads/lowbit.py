@@ -91,10 +91,11 @@ def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts
     """
     height, width, channels = shape
     bits = Bits(NODES * (channels * SHARED + SUMS * SPREADS if contexts == NEIGHBOURS else 1))
-    found = [[[LACKING] * channels for _ in range(width)] for _ in range(height)]
+    found: list[list[list[int]]] = []       # grows as the payload goes on: a short one cannot ask for much memory
     sent = None if places is None else places.tolist()
     try:
         for y in range(height):
+            found.append([[LACKING] * channels for _ in range(width)])
             for x in range(width):
                 for c in range(channels):
                     a, b = _groups(found, y, x, c, levels, channels) if contexts == NEIGHBOURS else (0, 0)
@@ -110,7 +111,9 @@ def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts
                     found[y][x][c] = low
     except Exhausted:
         pass
-    return np.array(found, np.int64)
+    values = np.full(shape, LACKING, np.int64)
+    values[: len(found)] = found
+    return values
 
 
 def _chosen(bits: Bits, a: int, b: int, levels: int, place: float, thrift: float) -> int:
