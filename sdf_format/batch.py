@@ -110,6 +110,8 @@ class Shared:
     def __init__(self, model: Model, meeting: Meeting, order: int):
         self.model, self.meeting, self.order = model, meeting, order
         self.latent_device = getattr(model, "latent_device", None)
+        if hasattr(model, "predict"):           # an autoencoder alone has none, and must not seem to
+            self.predict = lambda y, sigma: meeting.ask(order, model, y, sigma)
         if hasattr(model, "conditioned"):
             self.conditioned = lambda prompt, guidance: Shared(model.conditioned(prompt, guidance), meeting, order)
 
@@ -119,9 +121,6 @@ class Shared:
     def decode(self, latent: Tensor) -> np.ndarray:
         with self.meeting.alone:
             return self.model.decode(latent)
-
-    def predict(self, y: Tensor, sigma: float) -> Tensor:
-        return self.meeting.ask(self.order, self.model, y, sigma)
 
 
 def _nothing(done: int, total: int) -> None:

@@ -15,7 +15,7 @@ from PIL import ImageFile
 from pipelines import autoencoder, save
 from test_entropy import Plain
 
-from sdf_format import cli, codec, container, dump, kinds, model, report
+from sdf_format import batch, cli, codec, container, dump, kinds, model, report
 from sdf_format.entropy import Sender
 from sdf_format.errors import BadFile, BadInput, MissingModel, Unsupported
 from sdf_format.kinds import Cleanup, Palette
@@ -311,7 +311,7 @@ def test_values_that_are_not_finite_are_refused(folders):
         palette.encode(latent, object(), found.spec, palette.Wishes(), None, quiet)
 
 
-@clause("5.1", "3.3")
+@clause("5.1", "3.3", "4.5")
 def test_files_whose_kind_and_model_do_not_go_together(folders):
     data = saved(picture(40, 24), kind="palette", model=str(folders["4"]), device="cpu")
     file = container.scan(io.BytesIO(data))
@@ -320,13 +320,17 @@ def test_files_whose_kind_and_model_do_not_go_together(folders):
     def changed(**change) -> bytes:
         return container.build(container.Header(**vars(file.header) | change), payload, [])
 
+    cleaned = kinds.build(Palette(256, 1, 0, 0, Cleanup((kinds.MEAN, 1), 0, 64)))
     tiny = model.MODELS[1]
     diffc = kinds.build(kinds.Diffc(0, dict(steps=1, end=0, slope=1, bend=0)))
     for change, said in ((dict(channels=5), "a latent of 5 channels, cells of 2: the model has 4 and 2"), (dict(cell=8), "cells of 8"),
+                         (dict(parameters=cleaned), "clean-up needs a model that predicts"),
                          (dict(model=1, weights=bytes.fromhex(tiny.sha256)[:4], channels=None, cell=None), "needs the latent of an autoencoder"),
                          (dict(kind=kinds.DIFFC, parameters=diffc), "autoencoder alone")):
         with pytest.raises((BadFile, Unsupported), match=said):
             codec.decode_bytes(changed(**change), device="cpu")
+    failed, shown = batch.decode_many([io.BytesIO(changed(parameters=cleaned)), io.BytesIO(data)], device="cpu")
+    assert isinstance(failed, Unsupported) and (shown[0] == codec.decode_bytes(data, device="cpu")[0]).all()
 
 
 def test_a_truncated_file_gives_what_is_there_if_asked(folders, monkeypatch):

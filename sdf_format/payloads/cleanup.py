@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sdf_format import diffusion
-from sdf_format.errors import BadInput
+from sdf_format.errors import BadInput, Unsupported
 from sdf_format.kinds import CLEANUP_GAIN, CLEANUP_LEVEL, FLOW, MEAN, REALISM, Cleanup
 from sdf_format.model import Model
 
@@ -52,6 +52,12 @@ def choose(latent: Tensor, quantised: Tensor, model: Model, steps: int | None, p
 def nearer(latent: Tensor, one: Tensor, other: Tensor) -> bool:
     """Whether one of two is closer to the latent."""
     return float((one - latent).square().mean()) < float((other - latent).square().mean())
+
+
+def check_model(cleanup: Cleanup | None, model: Model) -> None:
+    """Unsupported for clean-up by an autoencoder alone.  §4.5"""
+    if cleanup and not hasattr(model, "predict"):
+        raise Unsupported("§4.5 clean-up needs a model that predicts; this one is an autoencoder alone")
 
 
 def calls(cleanup: Cleanup | None, denoiser: tuple[int, int] | None, realism: float | None) -> int:

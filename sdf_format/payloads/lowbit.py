@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdf_format.entropy import ONE, Bits, Coder, Exhausted, Numbers, Receiver, Sender
-from sdf_format.errors import BadFile, BadInput, Unsupported
+from sdf_format.errors import BadFile, BadInput
 from sdf_format.kinds import CONTEXTS, EVEN, LEVELS, MEAN, NEIGHBOURS, OFFSETS, SCALE_UNIT, SCALES, Cleanup, Lowbit, scale_of
 from sdf_format.model import Model, ModelSpec
 from sdf_format.payloads import cleanup
@@ -281,8 +281,7 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Lowbit
     declared: its length [byte]; denoiser, realism: of the clean-up, instead of the file's choice
     """
     channels, height, width = shape[1:]
-    if fields.cleanup and not hasattr(loaded, "predict"):
-        raise Unsupported("§4.5 clean-up needs a model that predicts; this one is an autoencoder alone")
+    cleanup.check_model(fields.cleanup, loaded)
     progress(0, cleanup.calls(fields.cleanup, denoiser, realism))           # before anything is allocated: the caller may refuse
     try:
         coder = Receiver(payload, complete=len(payload) == declared)

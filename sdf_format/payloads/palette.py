@@ -323,6 +323,7 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Palett
     channels, height, width = shape[1:]
     if fields.groups > channels:
         raise BadFile(f"§5.3 groups: {fields.groups} for {channels} channels")
+    cleanup.check_model(fields.cleanup, loaded)
     progress(0, cleanup.calls(fields.cleanup, denoiser, realism))           # before anything is allocated: the caller may refuse
     parts = bounds(channels, fields.groups)
     try:
