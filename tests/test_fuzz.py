@@ -22,7 +22,7 @@ from sdf_format.conformance import SUITE
 clause = pytest.mark.clause
 
 HERE = Path(__file__).parent / "fuzz"
-FINDINGS = sorted([*(HERE / "findings").glob("*.sdf"), *(SUITE / "files").glob("*.sdf")])
+FINDINGS = sorted([*(HERE / "findings").glob("*.sdf"), *(SUITE / "files").glob("refused-*.sdf")])
 
 
 @pytest.mark.parametrize("name", TARGETS)
