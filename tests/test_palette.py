@@ -13,9 +13,10 @@ import torch
 from pictures import opened, picture, psnr, saved
 from PIL import ImageFile
 from pipelines import autoencoder, save
+from test_autoencoders import oobleck
 from test_entropy import Plain
 
-from sdf_format import batch, cli, codec, container, dump, kinds, model, report
+from sdf_format import batch, cli, codec, container, dump, kinds, model, report, sound
 from sdf_format.entropy import Sender
 from sdf_format.errors import BadFile, BadInput, MissingModel, Unsupported
 from sdf_format.kinds import Cleanup, Palette
@@ -373,3 +374,13 @@ def test_a_picture_survives_better_with_more_bytes(folders):
     errors = [np.square(np.asarray(opened(saved(image, kind="palette", model=str(folders["16"]), target_bytes=n, device="cpu")), float) - reference).mean()
               for n in (200, 800, 4000)]
     assert errors == sorted(errors, reverse=True) and psnr(opened(saved(image, kind="palette", model=str(folders["16"]), device="cpu")), image) > 5
+
+
+@clause("4.6", "5.3")
+def test_sound_has_cells_too(tmp_path):
+    folder = oobleck(tmp_path / "sound")
+    samples = np.sin(np.arange(2000, dtype=np.float32) / 7)[None].repeat(2, 0)
+    data = sound.encode(samples, 8000, model_name=str(folder), kind="palette", colours=16, device="cpu").data
+    assert container.scan(io.BytesIO(data)).header.kind == kinds.PALETTE
+    heard, rate = sound.decode(io.BytesIO(data), device="cpu")[:2]
+    assert heard.shape == samples.shape and rate == 8000
