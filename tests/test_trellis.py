@@ -18,9 +18,8 @@ from second_reading import fingerprint, plain_spell, shift_of, some_bits, states
 
 from sdf_format import noise
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.payloads import diffc
 from sdf_format.rcc import codebook, mixing, trellis
-from sdf_format.schedule import Schedule
+from sdf_format.schedule import Schedule, check_dimensions
 
 clause = pytest.mark.clause
 
@@ -110,13 +109,13 @@ def test_no_bits_give_the_shared_normals():
 @clause("6.3")
 def test_a_step_has_at_most_a_bit_a_dimension_and_dimensions_32_bit_numbers():
     plan = Schedule((-1.0, 0.0, 1.0), (3, 10, 4))
-    diffc._check(plan, 10)
-    diffc._check(plan, 2**32 - 1)
-    diffc._check(Schedule((), ()), 1)
+    check_dimensions(plan, 10)
+    check_dimensions(plan, 2**32 - 1)
+    check_dimensions(Schedule((), ()), 1)
     with pytest.raises(BadFile, match="10 bits for 9"):
-        diffc._check(plan, 9)
+        check_dimensions(plan, 9)
     with pytest.raises(Unsupported, match="latent values"):
-        diffc._check(plan, 2**32)
+        check_dimensions(plan, 2**32)
 
 
 @clause("6.3.3")
