@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests, of one thread each.
+JOBS ?= 2
 
 .PHONY: demo test clean
 
@@ -15,7 +17,7 @@ demo: $(VENV)/ready
 	$(BIN)/python -m sdf_format.demo --out demo $(if $(IMAGE),--image "$(IMAGE)")
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -100,7 +100,7 @@ def save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode completely, then write once: a save that fails leaves the file as Pillow opened it.
 
-    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("tree", "trellis" or "pfr"), coder_bits, denoiser ("mean",
+    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("tree", "trellis" or "pfr"), coder_bits, effort (0..2), denoiser ("mean",
     "flow", "balanced" or "ancestral", or ("flow", steps)), prompt (str) and guidance (a number, or one for coding and one for denoising) for
     models that take them, device, progress; kind ("diffc", "palette" or "lowbit"), for the second colours, groups, dithering (0..1), for the third bits or levels, for both cleanup (steps); preview (True or pixels of the longer side); exif (bytes or Image.Exif), dpi (x, y), icc_profile, xmp (bytes), text
     (str by str), comment (str or bytes): see `metadata_chunks`.
@@ -120,7 +120,7 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     pixels = planes if alpha is None else planes[..., 0] if native.mode == "LA" else planes[..., :3]
     names = {"model": "model_name"}
     options = {names.get(k, k): given[k]
-               for k in ("quality", "bpp", "target_bytes", "model", "kind", "seed", "steps", "table", "coder", "coder_bits", "device", "progress",
+               for k in ("quality", "bpp", "target_bytes", "model", "kind", "seed", "steps", "table", "coder", "coder_bits", "effort", "device", "progress",
                          "colours", "groups", "dithering", "levels", "bits", "cleanup")
                if given.get(k) is not None}
     if given.get("prompt") or given.get("guidance") is not None:

@@ -57,8 +57,8 @@ def _encode(args: argparse.Namespace) -> int:
             args.prompt = caption(image, pick_device(args.device))
             print(f"caption: {args.prompt}")
         image.save(args.sdf, format="SDF", **rate, model=args.model, seed=args.seed, device=args.device,
-                   steps=args.steps, coder=args.coder, denoiser=args.denoiser, progress=_progress("encoding"), prompt=args.prompt, guidance=_guidance(args.guidance), preview=args.preview,
-                   kind=args.kind, **own,
+                   steps=args.steps, table=args.table, coder=args.coder, effort=args.effort, denoiser=args.denoiser, progress=_progress("encoding"),
+                   prompt=args.prompt, guidance=_guidance(args.guidance), preview=args.preview, kind=args.kind, **own,
                    exif=None if args.strip else info.get("exif"), xmp=None if args.strip else info.get("xmp"),
                    **({"icc_profile": None} if args.strip else {}))
         size = Path(args.sdf).stat().st_size
@@ -170,6 +170,8 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--seed", type=int, default=None, help="of the shared randomness, default 0")
     encode.add_argument("--steps", type=int, default=None, help="1 to 255; chosen from the size if not given")
     encode.add_argument("--coder", default=None, help="reverse channel coder: tree (default on a CPU), trellis (default on a CUDA device) or pfr")
+    encode.add_argument("--effort", type=int, default=None, help="0 (default) to 2: how long the tree's sender looks for a better walk")
+    encode.add_argument("--table", type=int, default=None, help="a registered schedule (table 4.3) instead of one fitted to the picture")
     encode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="what decoders do by default: mean has the highest fidelity, flow is the most realistic")
     encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
     encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")

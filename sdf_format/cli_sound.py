@@ -11,7 +11,7 @@ from sdf_format.errors import BadInput
 
 Progress = Callable[[int, int], None]
 # Options of `sdf encode` that are for pictures, or for kinds that no model of sound can do.
-NOT_FOR_SOUND = ("quality", "bpp", "prompt", "caption", "guidance", "denoiser", "seed", "steps", "coder", "preview", "strip")
+NOT_FOR_SOUND = ("quality", "bpp", "prompt", "caption", "guidance", "denoiser", "seed", "steps", "table", "coder", "effort", "preview", "strip")
 
 
 def encode(args: argparse.Namespace, progress: Callable[[str], Progress | None], options: dict[str, object]) -> int:

@@ -125,6 +125,7 @@ def encode(
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
     progress: Progress = _nothing,
+    through: Callable[[model.Model], model.Model] = lambda own: own,
     **options: Any,
 ) -> Encoded:
     """Write a picture.
@@ -135,6 +136,7 @@ def encode(
     model_name    of table 4.1, or the folder of a pipeline of diffusers
     chunks        metadata (type, body), §3.4
     progress      called with (done, total) between model calls; an exception from it ends the encoding
+    through       gives what stands in the model's place, as for `decode`
 
     Raises BadInput for what cannot be done, MissingModel if the model's weights are not there.
     """
@@ -159,7 +161,8 @@ def encode(
         others.append((ALPHA_CHUNK, alpha_plane.encode(alpha)))
 
     blank = Header(width, height, mode, 0, found.key, found.weights, b"")
-    return written(blank, others, budget, found, pick_device(device), codec, wishes, lambda loaded: loaded.encode(padded(pixels, spec)), progress)
+    return written(blank, others, budget, found, pick_device(device), codec, wishes,
+                   lambda loaded: loaded.encode(padded(pixels, spec)), progress, through)
 
 
 def written(
@@ -172,6 +175,7 @@ def written(
     wishes: Any,
     latent_of: Callable[[model.Model], Tensor],
     progress: Progress,
+    through: Callable[[model.Model], model.Model] = lambda own: own,
 ) -> Encoded:
     """A file of a latent.  blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on the loaded model"""
     spec = found.spec
@@ -190,7 +194,7 @@ def written(
         least = budget + 1 - room(wishes.smallest())
         raise BadInput(f"{budget} bytes are too few: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
-    loaded = model.load(found, device)
+    loaded = through(model.load(found, device))
     made, payload, account = codec.encode(latent_of(loaded), loaded, spec, wishes, None if budget is None else room, progress)
     return Encoded(container.build(header(made), payload, others), account, made)
 
@@ -221,7 +225,7 @@ def decode(
 
     file         what `container.scan` found, if that was done already
     denoiser     (id, steps) of table 5.3 instead of the file's own
-    realism      0 (posterior mean, highest fidelity) to 1 (probability flow, most realistic) instead of either
+    realism      0 (posterior mean, highest fidelity) to 1 (most realistic, by as much of the probability flow as suits the model) instead of either
     truncated    decode what is there of a file that ends early
     most_pixels  refuse larger pictures before any model runs
     most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None: MOST_WORK

@@ -9,14 +9,14 @@ from construct import Construct, GreedyBytes, Int8ub, Struct
 from sdf_format.canonical import parse
 from sdf_format.errors import BadFile, BadInput
 
-STORED, ZSTD = 0, 1             # table 3.3
+STORED, ZSTD = 0, 1             # methods, §3.4
 METADATA_LIMIT = 4 << 20        # bytes of one metadata body, §3.4
 WINDOW = 8 << 20                # bytes, §3.4
 LEVEL = 19
 
 # §3.4 Compressible body
 Body: Construct = Struct(
-    "method" / Int8ub,          # table 3.3
+    "method" / Int8ub,
     "data" / GreedyBytes,
 )
 
@@ -43,7 +43,7 @@ def unpack(body: bytes, where: str, limit: int = METADATA_LIMIT) -> bytes:
     elif fields.method == ZSTD:
         data = decompress(fields.data, limit, where)
     else:
-        raise BadFile(f"{where}: compression method {fields.method} is unknown (table 3.3 has 0 and 1)")
+        raise BadFile(f"{where}: compression method {fields.method} is unknown (§3.4 has 0 and 1)")
     if len(data) > limit:
         raise BadFile(f"{where}: more than {limit} bytes")
     return data

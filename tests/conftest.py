@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def clauses(text: str) -> dict[str, str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:         # threads of several processes would wait for each other
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     config.addinivalue_line("markers", "clause(*numbers): the clauses of spec/sdf-1.md that the test holds the code to")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pictures import picture
 
-from sdf_format import demo
+from sdf_format import cli, demo
 from sdf_format.bench import metrics, rivals
 
 
@@ -53,3 +53,12 @@ def test_the_demo_writes_a_file_a_picture_and_a_grid(tmp_path, monkeypatch, caps
 
 def test_the_demo_photograph_is_in_the_wheel():
     assert demo.photograph().size == (512, 512)
+
+
+def test_coders_in_the_whole_codec(tmp_path, capsys):
+    path = tmp_path / "one.png"
+    picture(176, 176).save(path)
+    assert cli.main(["bench", "coders", str(path), "--bpp", "0.3,0.6"]) == 0
+    _, *rows = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert [row[0] for row in rows] == ["tree", "tree, effort 2", "trellis", "exact sampling, ideal bits", "public rule, simulated", "pfr"]
+    assert rows[0][2] == "+0.0%, +0.0%" and all(len(row[1].split("; ")) == 2 for row in rows)

@@ -11,6 +11,7 @@ from pictures import picture
 
 from sdf_format import calibrate, cli, schedule, tune
 from sdf_format.bench import tables
+from sdf_format.bench.remembering import Remembering
 from sdf_format.rcc import trellis
 
 CELLS = 1024
@@ -58,9 +59,10 @@ def test_a_remembered_prediction_is_the_models():
             return y * sigma
 
     inner = Counting()
-    once = tables.Remembering(inner)
+    once = Remembering()(inner)
     y = torch.ones(3)
     assert all(torch.equal(once.predict(y, sigma), y * sigma) for sigma in (1.0, 2.0, 1.0, 2.0)) and inner.calls == 2
+    assert torch.equal(once.predict(2 * y, 1.0), 2 * y) and inner.calls == 3 and once.saved >= 0
 
 
 def test_the_command_prints_its_rows(tmp_path, capsys):

@@ -119,6 +119,6 @@ def test_a_rate_distortion_curve_can_be_drawn(given, tmp_path, monkeypatch):
     rd.main([folder, "--model", given.name, "--rates", "0.01,0.03,0.1" if given.real else "0.1", "--work", str(tmp_path / "work"),
              "--json", str(tmp_path / "rows.json")])
     rows = [row for row in json.loads((tmp_path / "rows.json").read_text()) if row["codec"].startswith(given.name)]
-    assert {row["codec"] for row in rows} == {f"{given.name} {place}" for place in ("fidelity", "balanced", "realism")}
+    assert {row["codec"] for row in rows} == {f"{given.name} {place}" for place in ("fidelity", "default", "realism")}
     assert all(row["bpp"] <= float(row["setting"]) and row["psnr"] > 0 for row in rows)
     assert not any(row["codec"].startswith(codec.DEFAULT_MODEL) for row in rows)

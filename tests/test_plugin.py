@@ -140,7 +140,7 @@ def test_same_input_gives_the_same_bytes():
 @pytest.mark.parametrize(
     "options",
     [dict(quality=0), dict(quality=101), dict(quality="high"), dict(bpp=0), dict(bpp=-1), dict(target_bytes=0), dict(target_bytes=30),
-     dict(bpp=0.1, quality=5), dict(model="sd99"), dict(steps=0), dict(steps=256), dict(seed=-1), dict(coder_bits=7), dict(coder="zipf"),
+     dict(bpp=0.1, quality=5), dict(model="sd99"), dict(steps=0), dict(steps=256), dict(seed=-1), dict(coder_bits=7), dict(coder="zipf"), dict(effort=3), dict(effort=1, coder="trellis"),
      dict(denoiser="magic"), dict(denoiser=("flow", 0)), dict(table=99), dict(device="abacus")],
     ids=str,
 )
@@ -324,6 +324,13 @@ def test_absurd_sizes_meet_pillows_bomb_check(data):
         opened(remade(data, width=65535, height=65535))
 
 
+@pytest.mark.clause("6.5.4")
+def test_effort_is_the_encoders_alone():
+    image = picture()
+    one, other = saved(image, bpp=0.5), saved(image, bpp=0.5, effort=1)
+    assert one != other and len(one) == len(other) and psnr(opened(other), image) > psnr(opened(one), image) - 0.3
+
+
 @pytest.mark.clause("7.2")
 def test_realism_is_a_dial_of_the_decoder():
     data = saved(picture(), bpp=0.5)
@@ -334,7 +341,7 @@ def test_realism_is_a_dial_of_the_decoder():
             shown.append(np.asarray(opened(data), float))
         pillow_plugin.register_sdf_opener(denoiser="mean")
         assert (shown[0] == np.asarray(opened(data))).all()
-        pillow_plugin.register_sdf_opener(denoiser="flow")
+        pillow_plugin.register_sdf_opener(denoiser=("balanced", 4))
         assert (shown[2] == np.asarray(opened(data))).all()
         assert np.abs(shown[1] - (shown[0] + shown[2]) / 2).mean() < 1          # but for rounding and clipping
         pillow_plugin.register_sdf_opener(realism=1.5)

@@ -79,6 +79,17 @@ def test_it_delivers_more_than_the_trellis_of_its_size():
 
 
 @clause("6.5.4")
+def test_effort_delivers_more_in_the_same_bits(monkeypatch):
+    monkeypatch.setattr(tree, "WIDTHS", (16, 64))
+    shifts = [shift_of(1000, 20_000, s) for s in range(4)]
+    met = [np.mean([float(tree.receive(tree.send(m, 400, 12, s, 3, e), len(m), 12, s, 3).double() @ m.double()) ** 2 for s, m in enumerate(shifts)])
+           for e in tree.EFFORTS]
+    assert met[2] > 1.01 * met[1] > 1.01**2 * met[0]
+    assert [tree.width(2000, e) for e in tree.EFFORTS] == [64, 128, 256]
+    assert tree.capacity(400, 12, 20_000, 2) > tree.capacity(400, 12, 20_000, 0)
+
+
+@clause("6.5.4")
 def test_a_sent_displacement_is_marginally_normal():
     z = np.concatenate([tree.receive(tree.send(shift_of(15, 4099, s), 250, 10, s, 0), 4099, 10, s, 0).double().numpy() for s in range(25)])
     z += np.random.default_rng(1).uniform(-1 / 128, 1 / 128, len(z))       # z lies on a lattice of 1/64

@@ -33,18 +33,19 @@ def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, tune.
     def public(shift: Tensor, granted: int, step: int) -> tuple[Tensor, float]:
         return reference.public_rule(shift, granted, torch.Generator().manual_seed(step))
 
-    def real(coder: object, parameter: int) -> Channel:
+    def real(coder: object, parameter: int, **more: int) -> Channel:
         def channel(shift: Tensor, granted: int, step: int) -> tuple[Tensor, float]:
-            return coder.receive(coder.send(shift, granted, parameter, 0, step), shift.numel(), parameter, 0, step), granted
+            return coder.receive(coder.send(shift, granted, parameter, 0, step, **more), shift.numel(), parameter, 0, step), granted
         return channel
 
-    chosen = state_bits or plan.states_for(payload_bits)
+    chosen, most = state_bits or plan.states_for(payload_bits), tree.EFFORTS[-1]
     yield "tree", lambda b, d: tree.capacity(b, plan.TREE_WORDS, d), tune.GRANT, real(tree, plan.TREE_WORDS)
+    yield f"tree, effort {most}", lambda b, d: tree.capacity(b, plan.TREE_WORDS, d, most), tune.GRANT, real(tree, plan.TREE_WORDS, effort=most)
     yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), tune.GRANT, real(trellis, chosen)
     yield "exact sampling, ideal bits", lambda b, d: b, 1.0, exact
     # A chunk of the public rule costs 19.3 bits, about, for the 14 that it is granted.
     yield "public rule, simulated", lambda b, d: b * PUBLIC_SHARE, 1.0, lambda m, b, s: public(m, round(b * PUBLIC_SHARE), s)
-    yield "pfr", lambda b, d: pfr.capacity(b, plan.PFR_CHUNK, d), tune.GRANT, real(pfr, codec.PFR_CHUNK)
+    yield "pfr", lambda b, d: pfr.capacity(b, plan.PFR_CHUNK, d), tune.GRANT, real(pfr, plan.PFR_CHUNK)
 
 
 PUBLIC_SHARE = 14 / 13.7        # KL granted over bits spent, so that sizes come near each other; the bits are counted, not assumed

@@ -74,7 +74,7 @@ class _Keeping:
         self.kept = kept
 
     def send(self, shift: Tensor, bits: int, word_bits: int, seed: int, step: int) -> np.ndarray:
-        return tree.send(shift, bits, word_bits, seed, step, self.kept)
+        return tree.send(shift, bits, word_bits, seed, step, keep=self.kept)
 
 
 def measure(send: Send, shifts: list[Tensor]) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Rate and distortion over folders of images: `sdf bench rd DIR... [--json FILE] [--csv FILE] [--html FILE]`.
 
 Every codec at every setting on every image: bytes, metrics, seconds. Ours is encoded once a rate and decoded at three places of the dial:
-fidelity (posterior mean), balanced, and realism (probability flow). Results lie in a work folder, a row a file, so a run that was stopped goes on where it
+fidelity (posterior mean), what files say by default, and realism. Results lie in a work folder, a row a file, so a run that was stopped goes on where it
 was. The table compares at equal bytes: at every wanted rate the metric between an image's two nearest files, or of a codec's smallest
 file where that is larger than wanted; the share of images for which it was not is the column "met".
 """
@@ -26,14 +26,14 @@ from statistics import fmean
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from sdf_format import __version__, codec, kinds, model
+from sdf_format import __version__, codec, model
 from sdf_format.bench import metrics, rivals
+from sdf_format.bench.remembering import Remembering
 from sdf_format.errors import MissingModel
 
 RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
-DIAL = {"fidelity": (kinds.MEAN, 1), "balanced": (kinds.BALANCED, kinds.FLOW_STEPS), "realism": (kinds.FLOW, kinds.FLOW_STEPS)}
+DIAL = {"fidelity": 0.0, "default": None, "realism": 1.0}      # None: what the file says
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 METRICS = ("psnr", "ms_ssim", "ssimulacra2", "latent", "lpips", "dists")
 LOWER_IS_BETTER = ("latent", "lpips", "dists", "frechet")
@@ -86,37 +86,6 @@ def measured(job: Job, picture: Image.Image, features: Path) -> dict[str, float 
     return result
 
 
-class Remembering:
-    """A model that is not asked twice: the walk is the same for every place of the dial.
-
-    own    the model itself, of which `codec.decode` tells it
-    saved  seconds that asking again would have taken, since it was last set to 0
-    """
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[float, bytes], tuple[Tensor, float]] = {}
-        self.saved = 0.0
-
-    def __call__(self, own: model.Model) -> Remembering:
-        self.own = own
-        return self
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.own, name)
-
-    def predict(self, y: Tensor, sigma: float) -> Tensor:
-        key = sigma, hashlib.blake2b(y.cpu().numpy().tobytes()).digest()
-        if key in self.answers:
-            answer, seconds = self.answers[key]
-            self.saved += seconds
-            return answer
-        start = time.perf_counter()
-        answer = self.own.predict(y, sigma)
-        answer.flatten()[:1].cpu()          # waits for a GPU
-        self.answers[key] = answer, time.perf_counter() - start
-        return answer
-
-
 def run(job: Job) -> list[dict]:
     """The rows of a job, from the work folder or made now."""
     digest = hashlib.sha256(job.image.read_bytes()).hexdigest()
@@ -125,21 +94,21 @@ def run(job: Job) -> list[dict]:
     if stored.exists():
         return json.loads(stored.read_text())
     original, _ = _original(job.image, job.latents)
+    remembering = Remembering()
     start = time.perf_counter()
     if job.codec in rivals.RIVALS:
         data = rivals.encode(job.codec, original, int(job.setting), job.slowest)
     else:
-        data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec).data
+        data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec, through=remembering).data
     encode_seconds = time.perf_counter() - start
     rows = []
-    remembering = Remembering()
-    for end, denoiser in DIAL.items() if job.codec not in rivals.RIVALS else (("", None),):
+    for end, realism in DIAL.items() if job.codec not in rivals.RIVALS else (("", None),):
         remembering.saved = 0.0
         start = time.perf_counter()
-        if denoiser is None:
+        if not end:
             picture = Image.open(io.BytesIO(data)).convert("RGB")
         else:
-            picture = Image.fromarray(codec.decode_bytes(data, denoiser=denoiser, through=remembering)[0])
+            picture = Image.fromarray(codec.decode_bytes(data, realism=realism, through=remembering)[0])
         seconds = time.perf_counter() - start + remembering.saved
         name = f"{job.codec} {end}".strip()
         shown = job.work / f"{key}{end}.png"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sdf_format import calibrate, codec, kinds, model, schedule, tune
 from sdf_format.bench import metrics
+from sdf_format.bench.remembering import Remembering
 from sdf_format.payloads import diffc
 from sdf_format.rcc import trellis
 
@@ -91,24 +92,11 @@ def inline(plan: Plan) -> dict:
     return dict(steps=len(marks), first=marks[0], rises=np.diff(marks).tolist(), bits=list(plan[1]))
 
 
-class Remembering:
-    """A model that answers the receiver's calls with what it told the sender: their arguments are the same."""
-
-    def __init__(self, loaded: model.Model):
-        self.loaded = loaded
-        self.known: dict[float, Tensor] = {}
-
-    def predict(self, y: Tensor, sigma: float) -> Tensor:
-        if sigma not in self.known:
-            self.known[sigma] = self.loaded.predict(y, sigma)
-        return self.known[sigma]
-
-
 def decoded(latent: Tensor, plan: Plan, loaded: model.Model, state_bits: int) -> tuple[np.ndarray, int]:
     """Pixels after sending by a plan, and the payload's bytes."""
     size = -(-sum(plan[1]) // 8)
     fields = kinds.Diffc(schedule.INLINE, inline(plan), coder=(kinds.TRELLIS, state_bits - kinds.CODER_FIRST))
-    once = Remembering(loaded)
+    once = Remembering()(loaded)
     payload, _ = diffc.encode(latent, fields, size, once, lambda *_: None)
     return loaded.decode(diffc.decode(payload, size, latent.shape, fields, (kinds.MEAN, 1), once, lambda *_: None)), size
 

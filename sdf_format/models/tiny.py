@@ -43,7 +43,7 @@ class Tiny:
         height, width, _ = pixels.shape
         latent = torch.empty(1, dct.CHANNELS, height // dct.BLOCK, width // dct.BLOCK)
         for top in range(0, latent.shape[2], STRIP):
-            strip = np.ascontiguousarray(pixels[top * dct.BLOCK : (top + STRIP) * dct.BLOCK])
+            strip = np.array(pixels[top * dct.BLOCK : (top + STRIP) * dct.BLOCK])
             planes = torch.from_numpy(strip).permute(2, 0, 1).float() / 127.5 - 1
             latent[0, :, top : top + STRIP] = dct.forward(planes[None])[0] * self.weight
         return latent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,12 +33,13 @@ class Step:
     delivered: float
 
 
-def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress) -> tuple[bytes, list[Step]]:
-    """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); result: payload and its steps' account."""
+def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress, effort: int = 0) -> tuple[bytes, list[Step]]:
+    """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); effort: of the tree's sender; result: payload and its steps' account."""
     plan = schedule.expand(fields.form, fields.schedule, 8 * payload_bytes, latent.shape[2] * latent.shape[3])
     schedule.check_dimensions(plan, latent.numel())
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
     coder_bits = CODER_FIRST + fields.coder[1]
+    send = partial(tree.send, effort=effort) if coder is tree else coder.send
     latent = latent.to(device)
     sent: list[np.ndarray] = []
     account: list[Step] = []
@@ -45,7 +47,7 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
     def sender(step: int, clean: Tensor, gain: float) -> Tensor:
         progress(step, len(plan.bits))
         shift = (gain * (latent - clean)).flatten()
-        bits = coder.send(shift, plan.bits[step], coder_bits, fields.seed, step)
+        bits = send(shift, plan.bits[step], coder_bits, fields.seed, step)
         z = coder.receive(bits, shift.numel(), coder_bits, fields.seed, step)
         norm = float(shift.double().square().sum())
         along = float((shift.double() * z.double()).sum())

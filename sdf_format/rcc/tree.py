@@ -22,8 +22,9 @@ from sdf_format.rcc.threads import single_blas_thread
 WALK_BITS = 2048                # §6.5.1, longest walk
 STATE_BITS = 32                 # §6.5.2
 WORDS = range(8, 19)            # K, §6.5.2
-WORK = 1 << 24                  # walks that the sender compares in a step, about: docs/experiments.md, "width"
-WIDTHS = (256, 1 << 14)         # walks that it keeps at a branch, least and most
+WORK = 1 << 24                  # walks that the sender compares in a step, about: docs/experiments.md, "tree"; 4 times as many for each point of effort
+WIDTHS = (256, 1 << 14)         # walks that it keeps at a branch, least and most; twice the most for each point of effort
+EFFORTS = range(3)
 SAMPLE = 16                     # one walk in so many is looked at where the worse ones are to be found
 SCORES = 1 << 18                # inner products that it computes at a time, about
 
@@ -54,37 +55,39 @@ def receive(bits: np.ndarray, dimensions: int, word_bits: int, seed: int, step: 
     return codebook.spell(words(bits, word_bits), dimensions, word_bits, seed, step)
 
 
-def width(bits: int) -> int:
-    """Walks that the sender keeps at a branch of a step."""
-    return min(WIDTHS[1], max(WIDTHS[0], WORK // max(bits, 1)))
+def width(bits: int, effort: int = 0) -> int:
+    """Walks that the sender keeps at a branch of a step.  effort: of EFFORTS"""
+    return min(WIDTHS[1] << effort, max(WIDTHS[0], (WORK << 2 * effort) // max(bits, 1)))
 
 
-def capacity(bits: int, word_bits: int, dimensions: int | None = None) -> float:
+def capacity(bits: int, word_bits: int, dimensions: int | None = None, effort: int = 0) -> float:
     """KL [bit] of the mean shift that a step of `bits` bits delivers on average, where the shift asks for more.
 
     dimensions  D; None: so many that they do not matter
+    effort      of the sender, of EFFORTS
     """
     if bits == 0:
         return 0.0
-    kept = math.log(width(bits))
+    kept = math.log(width(bits, effort))
     efficiency = (1 - math.pi**2 / 2 / (kept + NEAR) ** 2) ** 2
     return codebook.capacity(walk_borders(bits), efficiency, START * kept / math.log(2), dimensions)
 
 
 @single_blas_thread()
-def send(shift: Tensor, bits: int, word_bits: int, seed: int, step: int, keep: int | None = None) -> np.ndarray:
+def send(shift: Tensor, bits: int, word_bits: int, seed: int, step: int, effort: int = 0, keep: int | None = None) -> np.ndarray:
     """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).  §6.5.4
 
-    keep  walks at a branch, if not what `width` says
+    effort  of EFFORTS: how many walks it compares; the receiver does not need to know
+    keep    walks at a branch, if not what `width` says
     As the trellis does, it looks for the largest projection on the shift, or on the shift and private noise.
     """
     if bits == 0:
         return np.empty(0, np.uint8)
-    target = integers.target(shift, capacity(bits, word_bits, shift.numel()), private_seed(seed, step))
+    target = integers.target(shift, capacity(bits, word_bits, shift.numel(), effort), private_seed(seed, step))
     borders = walk_borders(bits)
     branches, code = codebook.products(target, borders, word_bits, seed, step)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:       # NumPy lets go of the interpreter's lock
-        return np.concatenate(list(pool.map(lambda walk: _search(branches[slice(*walk)], code, word_bits, keep or width(bits)), pairwise(borders))))
+        return np.concatenate(list(pool.map(lambda walk: _search(branches[slice(*walk)], code, word_bits, keep or width(bits, effort)), pairwise(borders))))
 
 
 def _search(branches: np.ndarray, code: np.ndarray, word_bits: int, most: int) -> np.ndarray:
