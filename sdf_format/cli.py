@@ -1,4 +1,4 @@
-"""The command `sdf`: encode, decode, info, dump, verify, conformance, bench, calibrate."""
+"""The command `sdf`: encode, decode, thumbnail, info, dump, verify, conformance, bench, calibrate."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
     encode.add_argument("--coder", default=None, help="reverse channel coder: tree (default on a CPU), trellis (default on a CUDA device) or pfr")
     encode.add_argument("--effort", type=int, default=None, help="0 (default) to 2: how long the tree's sender looks for a better walk")
     encode.add_argument("--table", type=int, default=None, help="a registered schedule (table 4.3) instead of one fitted to the picture")
-    encode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="what decoders do by default: mean has the highest fidelity, flow is the most realistic")
+    encode.add_argument("--denoiser", choices=kinds.DENOISERS.values(), help="what decoders do by default: mean has the highest fidelity, balanced is the most realistic, flow the sharpest")
     encode.add_argument("--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only")
     encode.add_argument("--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1")
     encode.add_argument("--guidance", type=float, nargs="+", metavar="G",

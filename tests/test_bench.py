@@ -60,5 +60,5 @@ def test_coders_in_the_whole_codec(tmp_path, capsys):
     picture(176, 176).save(path)
     assert cli.main(["bench", "coders", str(path), "--bpp", "0.3,0.6"]) == 0
     _, *rows = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
-    assert [row[0] for row in rows] == ["tree", "tree, effort 2", "trellis", "exact sampling, ideal bits", "public rule, simulated", "pfr"]
+    assert [row[0] for row in rows] == ["tree", "tree, effort 1", "trellis", "exact sampling, ideal bits", "public rule, simulated", "pfr"]
     assert rows[0][2] == "+0.0%, +0.0%" and all(len(row[1].split("; ")) == 2 for row in rows)
