@@ -58,7 +58,7 @@ def test_the_demo_photograph_is_in_the_wheel():
 def test_coders_in_the_whole_codec(tmp_path, capsys):
     path = tmp_path / "one.png"
     picture(176, 176).save(path)
-    assert cli.main(["bench", "coders", str(path), "--bpp", "0.3,0.6"]) == 0
+    assert cli.main(["bench", "coders", str(path), "--bpp", "0.1,0.2"]) == 0
     _, *rows = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
     assert [row[0] for row in rows] == ["tree", "tree, effort 1", "trellis", "exact sampling, ideal bits", "public rule, simulated", "pfr"]
     assert rows[0][2] == "+0.0%, +0.0%" and all(len(row[1].split("; ")) == 2 for row in rows)
