@@ -15,8 +15,9 @@ import numpy as np
 
 from sdf_format import alpha as alpha_plane
 from sdf_format import container, kinds, model, plan, soundness
-from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, Header
+from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK
 from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
+from sdf_format.header import MAX_SIDE, Header, not_a_picture
 from sdf_format.payloads import lowbit, palette
 from sdf_format.payloads.diffc import Progress, Step
 
@@ -143,8 +144,8 @@ def encode(
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.ndim == 3 and pixels.shape[2] != 3:
         raise BadInput(f"pixels of shape {pixels.shape} and type {pixels.dtype}; wanted (H, W) or (H, W, 3), uint8")
     height, width = pixels.shape[:2]
-    if not (1 <= width <= container.MAX_SIDE and 1 <= height <= container.MAX_SIDE):
-        raise BadInput(f"a picture of {width}x{height}: sides must be 1..{container.MAX_SIDE}")
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise BadInput(f"a picture of {width}x{height}: sides must be 1..{MAX_SIDE}")
     if sum(x is not None for x in (options.get("quality"), bpp, target_bytes)) > 1:
         raise BadInput("quality, bpp and target_bytes exclude each other: give one of them")
     codec, wishes = wishes_of(kind, options)
@@ -254,7 +255,7 @@ def begin(stream: BinaryIO, file: container.File, device: str | None, truncated:
     """
     header = file.header
     if header.sound:
-        raise IsSound(container.not_a_picture(header))
+        raise IsSound(not_a_picture(header))
     if header.width * header.height > most_pixels:
         raise TooMuch(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
     with placed(file.chunks[0].offset):

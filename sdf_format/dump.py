@@ -17,6 +17,7 @@ from construct.core import IfThenElse, Renamed, evaluate
 from sdf_format import alpha, compression, container, kinds, report, schedule
 from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK
 from sdf_format.errors import SdfError
+from sdf_format.header import HASH_SHORT, MAX_HEADER, MODES, SOUNDS, HeaderBody
 from sdf_format.magic import SIGNATURE
 from sdf_format.model_table import MODELS
 
@@ -25,12 +26,12 @@ SHOWN = 256         # bytes of a field that are shown unless more are asked for
 
 # Where the fields of a struct are laid down; those of a struct without an entry: where the outer one's are.
 CLAUSES: dict[Construct, str] = {
-    container.HeaderBody: "§3.3", compression.Body: "§3.4", alpha.AlphaBody: "§3.5", kinds.DiffcParameters: "§5.2",
+    HeaderBody: "§3.3", compression.Body: "§3.4", alpha.AlphaBody: "§3.5", kinds.DiffcParameters: "§5.2",
     kinds.PaletteParameters: "§5.3", kinds.LowbitParameters: "§5.4", kinds.CleanupFields: "§5.5",
     schedule.Law: "§4.2.1", schedule.Registered: "§4.2.2", schedule.Inline: "§4.2.3",
 }
 BODIES: dict[bytes, Construct] = {
-    HEADER_CHUNK: container.HeaderBody, ALPHA_CHUNK: alpha.AlphaBody,
+    HEADER_CHUNK: HeaderBody, ALPHA_CHUNK: alpha.AlphaBody,
     **dict.fromkeys((EXIF_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK), compression.Body),
 }
 PARAMETERS: dict[int, Construct] = {        # table 5.1
@@ -94,7 +95,7 @@ def _flags(field: Field) -> str:
 
 def _layout(field: Field) -> str:
     kind, mode = field.value.kind, field.value.mode
-    return f"kind {kinds.KINDS.get(kind, kind)}, mode {container.MODES[mode] if mode < len(container.MODES) else mode}"
+    return f"kind {kinds.KINDS.get(kind, kind)}, mode {MODES[mode] if mode < len(MODES) else mode}"
 
 
 def _model(field: Field) -> str:
@@ -122,7 +123,7 @@ def _plain(field: Field) -> str:
 # What is said of a field, by its name in the struct; of all others, what `_plain` says.
 NOTES: dict[str, Callable[[Field], str]] = {
     "layout": _layout, "model": _model, "flags": _flags, "coder": _coder, "denoiser": _denoiser,
-    "hash": lambda f: ("first bytes of the " if len(f.raw) == container.HASH_SHORT else "") + "SHA-256 of its weights",
+    "hash": lambda f: ("first bytes of the " if len(f.raw) == HASH_SHORT else "") + "SHA-256 of its weights",
     "method": lambda f: f"method {METHODS.get(f.value, f.value)}",
 }
 
@@ -141,7 +142,7 @@ def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[in
         for field in walk:
             if field.name == "layout":
                 number = field.value.kind
-            if field.name in SOUND and facts.get("mode") in container.SOUNDS:
+            if field.name in SOUND and facts.get("mode") in SOUNDS:
                 field = replace(field, name=SOUND[field.name])
             if field.name == "parameters" and number in PARAMETERS:
                 for inner in fields(PARAMETERS[number], io.BytesIO(field.value), context):
@@ -181,7 +182,7 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
             yield row(1, f"§3.2 type {kind.decode()}")
             yield row(head - 1, f"§3.2 length {length}")
             stream.seek(offset)
-            known = stream.read(min(length, max(container.MAX_HEADER, shown)))
+            known = stream.read(min(length, max(MAX_HEADER, shown)))
             told = 0
             for part, note in _body(kind, known, facts):
                 told += part

@@ -9,9 +9,9 @@ from typing import Any
 from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8sb, Int8ub, Nibble, Prefixed, Struct, VarInt, this
 
 from sdf_format import compression, schedule
-from sdf_format.container import Header
 from sdf_format.canonical import parse as parse_struct
 from sdf_format.errors import BadFile, BadInput, Unsupported
+from sdf_format.header import Header
 
 DIFFC, PALETTE, LOWBIT = range(3)
 KINDS = {DIFFC: "diffc", PALETTE: "palette", LOWBIT: "lowbit"}      # table 5.1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from sdf_format import autoencoders, checkpoint, hub
 from sdf_format.autoencoders import Lone
 from sdf_format.checkpoint import Checkpoint
-from sdf_format.container import HASH_SHORT, Header
 from sdf_format.errors import BadInput, MissingModel, Unsupported
+from sdf_format.header import HASH_SHORT, Header
 from sdf_format.model_table import MODELS, ModelSpec, spec_from
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from sdf_format import container, kinds, mark, metadata, schedule, soundness
 from sdf_format.container import DATA_CHUNK, File
 from sdf_format.errors import SdfError
+from sdf_format.header import SOUNDS, Header
 from sdf_format.model_table import MODELS
 
 
@@ -60,12 +61,12 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     return {"valid": not errors, "errors": list(dict.fromkeys(errors)), **result}
 
 
-def _extent(header: container.Header, size: int) -> dict[str, Any]:
+def _extent(header: Header, size: int) -> dict[str, Any]:
     """How large the picture is or how long the sound, and what that makes of the file's bytes."""
     if not header.sound:
         return {"width": header.width, "height": header.height, "bits_per_pixel": round(8 * size / (header.width * header.height), 5)}
     seconds = header.length / header.rate
-    return {"samples": header.length, "sample_rate": header.rate, "channels": container.SOUNDS[header.mode],
+    return {"samples": header.length, "sample_rate": header.rate, "channels": SOUNDS[header.mode],
             "seconds": round(seconds, 3), "bits_per_second": round(8 * size / seconds)}
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from sdf_format import codec, container, kinds, model
 from sdf_format.autoencoders import SoundSettings
 from sdf_format.codec import Encoded
-from sdf_format.container import Header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, placed
+from sdf_format.header import SOUNDS, Header, build_header
 from sdf_format.payloads.cleanup import Progress
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def encode(
     Raises BadInput for what cannot be done, MissingModel if the weights are not there.
     """
     samples = np.asarray(samples)
-    if samples.ndim != 2 or len(samples) not in container.SOUNDS.values() or not samples.shape[1] or samples.dtype.kind != "f":
+    if samples.ndim != 2 or len(samples) not in SOUNDS.values() or not samples.shape[1] or samples.dtype.kind != "f":
         raise BadInput(f"samples of shape {samples.shape} and type {samples.dtype}; wanted (1, n) or (2, n) floats: mix more channels down first")
     if not np.isfinite(samples).all():
         raise BadInput("some samples are not finite numbers")
@@ -79,14 +79,14 @@ def encode(
     if len(samples) > sound.planes:
         raise BadInput("a stereo sound for a model of mono: mix it down first")
     blank = blank_header(samples, rate, found)
-    container.build_header(replace(blank, channels=1, cell=1))      # says what is wrong with length and rate
+    build_header(replace(blank, channels=1, cell=1))      # says what is wrong with length and rate
     return codec.written(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), wished, wishes,
                          lambda loaded: latent_of(samples, rate, sound, loaded), progress)
 
 
 def blank_header(samples: np.ndarray, rate: int, found: model.Found) -> Header:
     """A sound's header, but for what its payload kind says."""
-    mode = next(name for name, count in container.SOUNDS.items() if count == len(samples))
+    mode = next(name for name, count in SOUNDS.items() if count == len(samples))
     return Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
 
 
@@ -123,7 +123,7 @@ def decode(
         fields = kinds.parse(header)
         found = model.find_for(header)
         sound = found.spec.sound
-        if sound is None or sound.planes < container.SOUNDS[header.mode]:
+        if sound is None or sound.planes < SOUNDS[header.mode]:
             raise BadFile(f"§3.3 a sound, {header.mode}, of {found.spec.name}, a model of {'mono' if sound else 'pictures'}")
         if header.model == 0 and (header.channels, header.cell) != (sound.channels, sound.cell):
             raise BadFile(f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {sound.channels} and {sound.cell}")

@@ -15,8 +15,8 @@ from pipelines import autoencoder
 
 from sdf_format import model
 from sdf_format.autoencoders import Lone, SoundSettings
-from sdf_format.container import Header
 from sdf_format.errors import BadInput, MissingModel, Unsupported
+from sdf_format.header import Header
 
 clause = pytest.mark.clause
 

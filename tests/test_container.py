@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdf_format import container
-from sdf_format.container import Header
 from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
+from sdf_format.header import MODES, PICTURES, Header, build_header, parse_header
 
 clause = pytest.mark.clause
 
@@ -103,9 +103,9 @@ def test_a_file_may_begin_inside_a_stream():
 
 
 side = st.integers(1, 65535)
-headers = st.builds(Header, width=side, height=side, mode=st.sampled_from(container.PICTURES), kind=st.integers(0, 15),
+headers = st.builds(Header, width=side, height=side, mode=st.sampled_from(PICTURES), kind=st.integers(0, 15),
                     model=st.integers(1, 2**32 - 1), weights=st.binary(min_size=4, max_size=4), parameters=st.binary(max_size=4000))
-unregistered = st.builds(Header, width=side, height=side, mode=st.sampled_from(container.PICTURES), kind=st.integers(0, 15),
+unregistered = st.builds(Header, width=side, height=side, mode=st.sampled_from(PICTURES), kind=st.integers(0, 15),
                          model=st.just(0), weights=st.binary(min_size=32, max_size=32), parameters=st.binary(max_size=4000),
                          channels=st.integers(1, 65535), cell=st.integers(1, 64))
 
@@ -124,10 +124,10 @@ def test_what_is_built_is_read_back(header, payload, others):
 @given(st.binary(max_size=60))
 def test_any_header_body_is_read_or_refused_and_read_only_in_one_spelling(body):
     try:
-        header = container.parse_header(body)
+        header = parse_header(body)
     except (BadFile, Unsupported):
         return
-    assert container.build_header(header) == body
+    assert build_header(header) == body
 
 
 @clause("3.1", "3.2")
@@ -366,10 +366,10 @@ def test_a_side_is_1_to_65535_pixels(field, value, good):
 
 
 @clause("3.3")
-@pytest.mark.parametrize("mode", range(len(container.PICTURES)))
+@pytest.mark.parametrize("mode", range(len(PICTURES)))
 def test_the_layout_byte_has_kind_above_and_mode_below(mode):
     header = check(file(END, body=header_body(layout=bytes([0x70 | mode])))).header
-    assert (header.kind, header.mode) == (7, container.MODES[mode])
+    assert (header.kind, header.mode) == (7, MODES[mode])
 
 
 @clause("3.3")

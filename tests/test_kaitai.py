@@ -16,6 +16,7 @@ from test_inspection import EXAMPLE
 
 from sdf_format import alpha, container, kinds, metadata, report, schedule
 from sdf_format.errors import SdfError
+from sdf_format.header import Header
 
 clause = pytest.mark.clause
 
@@ -31,7 +32,7 @@ ALPHA = alpha.encode(np.full((5, 300), 200, np.uint8))
 
 def of(fields: kinds.Diffc, payload: bytes = b"payload", **change) -> bytes:
     header = dict(width=300, height=5, mode="RGBA", kind=kinds.DIFFC, model=1, weights=b"abcd", parameters=kinds.build(fields))
-    return container.build(container.Header(**header | change), payload, [(b"t", b"\0key\0value"), (b"q", b""), (b"A", ALPHA)])
+    return container.build(Header(**header | change), payload, [(b"t", b"\0key\0value"), (b"q", b""), (b"A", ALPHA)])
 
 
 def described(data: bytes) -> dict:

@@ -14,6 +14,7 @@ import pillow_plugin
 from sdf_format import codec, container, kinds, schedule
 from sdf_format.entropy import Receiver
 from sdf_format.errors import BadFile, TooMuch
+from sdf_format.header import Header
 from sdf_format.model import MODELS
 from sdf_format.payloads import lowbit
 
@@ -25,7 +26,7 @@ WEIGHTS = bytes.fromhex(MODELS[1].sha256)[:4]
 def demanding(side: int, steps: int, payload: int = 900) -> bytes:
     """A file of about 1 kB that asks for many pixels and model calls."""
     fields = kinds.Diffc(schedule.LAW, dict(steps=steps, end=64, slope=20, bend=0))
-    return container.build(container.Header(side, side, "RGB", 0, 1, WEIGHTS, kinds.build(fields)), bytes(payload))
+    return container.build(Header(side, side, "RGB", 0, 1, WEIGHTS, kinds.build(fields)), bytes(payload))
 
 
 @clause("8")

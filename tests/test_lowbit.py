@@ -16,6 +16,7 @@ from test_entropy import Plain
 from sdf_format import codec, container, kinds, model, report
 from sdf_format.entropy import Numbers, Sender
 from sdf_format.errors import BadFile, BadInput, Unsupported
+from sdf_format.header import Header
 from sdf_format.kinds import Cleanup, Lowbit
 from sdf_format.payloads import lowbit
 
@@ -124,7 +125,7 @@ def test_one_bit_of_an_audio_latent_takes_what_it_should():
     """161 positions of 64 channels, 1,288 bytes of bits: nothing to be saved if they are independent; much if they are not."""
     rng = np.random.default_rng(3)
     cells = rng.normal(size=(1, 161, 64))
-    header = container.Header(0, 0, "stereo", kinds.LOWBIT, 0, bytes(32), b"", 64, 2048, 329728, 44100)
+    header = Header(0, 0, "stereo", kinds.LOWBIT, 0, bytes(32), b"", 64, 2048, 329728, 44100)
     sizes = []
     for share in (0.0, 0.9):
         for t in range(1, 161):
@@ -139,7 +140,7 @@ def test_one_bit_of_an_audio_latent_takes_what_it_should():
 def test_header_fields():
     for fields, body in ((Lowbit(2), "00 02"), (Lowbit(256, 2), "08 80 02"), (Lowbit(4, 1, Cleanup((kinds.FLOW, 3), -5, 64), b"new"), "07 04 23 fb 40 03 6e 65 77")):
         assert kinds.build(fields) == bytes.fromhex(body)
-        header = container.Header(8, 8, "RGB", kinds.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8)
+        header = Header(8, 8, "RGB", kinds.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8)
         assert kinds.parse(header) == fields
         data = container.build(header, b"payload")
         facts = report.describe(io.BytesIO(data), len(data))
@@ -147,7 +148,7 @@ def test_header_fields():
     for body, error in (("10 02", Unsupported), ("0c 02", Unsupported), ("00 01", BadFile), ("00 81 02", BadFile), ("00", BadFile), ("", BadFile),
                         ("00 02 00", BadFile), ("01 02 20 00 00", BadFile), ("02 02 05 00", BadFile)):
         with pytest.raises(error, match="§5.[45]"):
-            kinds.parse(container.Header(8, 8, "RGB", kinds.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8))
+            kinds.parse(Header(8, 8, "RGB", kinds.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8))
 
 
 @clause("5.4.1", "5.4.2")

@@ -14,6 +14,7 @@ from pipelines import add_text, save
 
 from sdf_format import codec, container, diffusion, kinds, model, report, schedule
 from sdf_format.errors import BadFile, BadInput, MissingModel, Unsupported
+from sdf_format.header import Header
 
 clause = pytest.mark.clause
 
@@ -23,7 +24,7 @@ clause = pytest.mark.clause
                                   kinds.Conditioning("", 3.5, 1.25)])
 def test_conditioning_is_written_and_read(told):
     fields = kinds.Diffc(schedule.LAW, dict(steps=1, end=0, slope=1, bend=0), conditioning=told, extension=b"x")
-    header = container.Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", kinds.build(fields))
+    header = Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", kinds.build(fields))
     assert kinds.parse(header) == fields
     if told == kinds.Conditioning():
         assert header.parameters[0] & 0x40 == 0
@@ -39,7 +40,7 @@ def test_conditioning_has_limits():
     assert good.endswith(b"\x08\x08\x04\x00fox")
     for bad in (good[:-3] + b"\xff\xfe\xfd", good[:-4] + b"\x07fox"):
         with pytest.raises(BadFile):
-            kinds.parse(container.Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", bad))
+            kinds.parse(Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", bad))
 
 
 @clause("5.2", "7.2")

@@ -19,6 +19,7 @@ from test_entropy import Plain
 from sdf_format import batch, cli, codec, container, dump, kinds, model, report, sound
 from sdf_format.entropy import Sender
 from sdf_format.errors import BadFile, BadInput, MissingModel, Unsupported
+from sdf_format.header import Header
 from sdf_format.kinds import Cleanup, Palette
 from sdf_format.payloads import palette
 
@@ -154,8 +155,8 @@ def test_latents_with_few_different_cells():
 
 @clause("5.3", "5.5")
 def test_header_fields():
-    def header(parameters: bytes, **change) -> container.Header:
-        return container.Header(**dict(width=8, height=8, mode="RGB", kind=kinds.PALETTE, model=0, weights=bytes(32), parameters=parameters, channels=4,
+    def header(parameters: bytes, **change) -> Header:
+        return Header(**dict(width=8, height=8, mode="RGB", kind=kinds.PALETTE, model=0, weights=bytes(32), parameters=parameters, channels=4,
                                        cell=8) | change)
 
     for fields, data in ((Palette(256, 1, -4), "00 80 02 01 fc"), (Palette(16, 4, 5, 32), "02 10 04 05 20"),
@@ -319,7 +320,7 @@ def test_files_whose_kind_and_model_do_not_go_together(folders):
     payload = container.read(io.BytesIO(data), file.find(b"D"))
 
     def changed(**change) -> bytes:
-        return container.build(container.Header(**vars(file.header) | change), payload, [])
+        return container.build(Header(**vars(file.header) | change), payload, [])
 
     cleaned = kinds.build(Palette(256, 1, 0, 0, Cleanup((kinds.MEAN, 1), 0, 64)))
     tiny = model.MODELS[1]

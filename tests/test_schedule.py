@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdf_format import schedule
-from sdf_format.container import parse
+from sdf_format.canonical import parse
 from sdf_format.errors import BadFile, Unsupported
 from sdf_format.schedule import INLINE, LAW, REGISTERED, expand
 

@@ -21,8 +21,8 @@ from test_spec import SPEC, table
 import pillow_plugin  # noqa: F401  (registers the format)
 from sdf_format import cli, codec, container, kinds, model, report, schedule, sound
 from sdf_format.autoencoders import SoundSettings
-from sdf_format.container import Header
 from sdf_format.errors import BadFile, BadInput, IsSound, MissingModel, TooMuch, Truncated, Unsupported
+from sdf_format.header import RATES, SOUNDS, Header, build_header
 
 clause = pytest.mark.clause
 LAW = kinds.Diffc(schedule.LAW, dict(steps=9, end=94, slope=87, bend=28))
@@ -35,16 +35,16 @@ def scanned(data: bytes) -> Header:
 
 @clause("3.3")
 def test_a_sounds_length_and_rate_take_four_bytes():
-    body = container.build_header(HEADER)
+    body = build_header(HEADER)
     assert body[:5] == bytes.fromhex("80 90 14 00 25") and len(body) == 5 + 1 + 32 + 1 + 2 + 2
     assert scanned(container.build(HEADER, b"")) == HEADER
 
 
-rates = st.sampled_from(container.RATES) | st.integers(1000, 1000000)
+rates = st.sampled_from(RATES) | st.integers(1000, 1000000)
 
 
 @clause("3.3")
-@given(st.builds(Header, width=st.just(0), height=st.just(0), mode=st.sampled_from([*container.SOUNDS]), kind=st.integers(0, 15), model=st.just(0),
+@given(st.builds(Header, width=st.just(0), height=st.just(0), mode=st.sampled_from([*SOUNDS]), kind=st.integers(0, 15), model=st.just(0),
                  weights=st.binary(min_size=32, max_size=32), parameters=st.binary(max_size=40), channels=st.integers(1, 65535),
                  cell=st.integers(1, 65535), length=st.integers(1, 2**32 - 1), rate=rates))
 def test_what_is_built_is_read_back(header):
@@ -52,7 +52,7 @@ def test_what_is_built_is_read_back(header):
 
 
 def test_table_3_3_lists_the_rates_of_the_code():
-    assert [(int(number), int(rate)) for number, rate in table(SPEC.read_text(), "3.3")] == list(enumerate(container.RATES))
+    assert [(int(number), int(rate)) for number, rate in table(SPEC.read_text(), "3.3")] == list(enumerate(RATES))
 
 
 @clause("3.3")
@@ -114,7 +114,7 @@ def test_any_length_rate_and_number_of_channels(count, rate, planes, of_model, f
     samples = tone(1, rate, planes)[:, :count]
     data = sound.encode(samples, rate, model_name=str(folders[of_model]), bits=8, device="cpu").data
     header = scanned(data)
-    assert (header.length, header.rate, container.SOUNDS[header.mode], header.channels, header.cell) == (count, rate, planes, 3, 8)
+    assert (header.length, header.rate, SOUNDS[header.mode], header.channels, header.cell) == (count, rate, planes, 3, 8)
     back, found = sound.decode(io.BytesIO(data), device="cpu")
     assert back.shape == (planes, count) and found == rate and back.dtype == np.float32 and np.abs(back).max() <= 1
     assert sound.encode(samples, rate, model_name=str(folders[of_model]), bits=8, device="cpu").data == data

@@ -10,6 +10,7 @@ import pytest
 from conftest import SPEC, clauses
 
 from sdf_format import container
+from sdf_format.header import MODES
 
 
 @pytest.fixture(scope="module")
@@ -57,4 +58,4 @@ def test_table_3_1_lists_the_chunks_of_the_code(spec):
 
 
 def test_table_3_2_lists_the_modes_of_the_code(spec):
-    assert [(int(number), mode.strip("`")) for number, mode, *_ in table(spec, "3.2")] == list(enumerate(container.MODES))
+    assert [(int(number), mode.strip("`")) for number, mode, *_ in table(spec, "3.2")] == list(enumerate(MODES))

@@ -24,6 +24,7 @@ from torch import Tensor
 from sdf_format import container, kinds, model, model_table
 from sdf_format.bench import metrics, rivals
 from sdf_format.bench.rd import images_of
+from sdf_format.header import Header
 from sdf_format.payloads import lowbit, palette
 
 SIDE = 512              # pixels of a crop
@@ -46,7 +47,7 @@ def quiet(done: int, total: int) -> None:
 
 def file_bytes(fields: kinds.Fields, payload: bytes, channels: int) -> int:
     """Of a file with such a payload, made with weights that the specification does not register."""
-    header = container.Header(SIDE, SIDE, "RGB", kinds.number(fields), 0, bytes(32), kinds.build(fields), channels, 8)
+    header = Header(SIDE, SIDE, "RGB", kinds.number(fields), 0, bytes(32), kinds.build(fields), channels, 8)
     return len(container.build(header, payload, []))
 
 

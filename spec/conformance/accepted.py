@@ -12,8 +12,8 @@ import quantised
 from PIL import Image
 from pieces import EXIF, HEIGHT, ICC, LAW, PAYLOAD, TINY, WEIGHTS, WIDTH, XMP, Part, bits, body, file
 
-from sdf_format import alpha, codec, compression, container, kinds, mark, schedule
-from sdf_format.container import MODES, PICTURES
+from sdf_format import alpha, codec, compression, kinds, mark, schedule
+from sdf_format.header import MODES, PICTURES, Header, build_header
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def diffc(name: str, clauses: str, about: str, *, width: int = WIDTH, height: in
         made = kinds.build(kinds.Diffc(form, table or LAW | (law or {}), **fields))
         named = dict(model=TINY, weights=WEIGHTS) | (model or {})
         parts = others if not mode.endswith("A") else (*others, (b"A", alpha.encode(plane(width, height))))
-        header = container.build_header(container.Header(width, height, mode, kinds.DIFFC, parameters=made, **named))
+        header = build_header(Header(width, height, mode, kinds.DIFFC, parameters=made, **named))
         return file((b"H", header), *parts, (b"D", bits(name, payload)), version=version)
 
     return Row(name, clauses, about, make, pixels)

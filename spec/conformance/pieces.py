@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from sdf_format import container, kinds, schedule
 from sdf_format.container import HEADER_OFFSET, SIGNATURE
+from sdf_format.header import HASH_SHORT
 from sdf_format.model import MODELS
 
 TINY = 1                                                    # table 4.1
-WEIGHTS = bytes.fromhex(MODELS[TINY].sha256)[:container.HASH_SHORT]
+WEIGHTS = bytes.fromhex(MODELS[TINY].sha256)[:HASH_SHORT]
 WIDTH, HEIGHT = 40, 24                                      # of a picture whose size does not matter
 PAYLOAD = 60                                                # bytes, likewise
 LAW = dict(steps=6, end=40, slope=60, bend=8)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from pieces import HEIGHT, WIDTH, Part, bits, file
 
-from sdf_format import container, kinds, model
+from sdf_format import kinds, model
 from sdf_format.entropy import Sender
+from sdf_format.header import Header, build_header
 from sdf_format.payloads import lowbit, palette
 
 MODEL = Path(__file__).parent / "models" / "autoencoder"
@@ -25,8 +26,8 @@ def written(fields: kinds.Fields, payload: bytes, **change: object) -> bytes:
     """A file of a picture by the suite's autoencoder, or of what `change` says."""
     found = model.find(MODEL)
     known = dict(width=WIDTH, height=HEIGHT, mode="RGB", model=0, weights=found.weights, channels=found.spec.channels, cell=found.spec.cell) | change
-    header = container.Header(kind=kinds.number(fields), parameters=kinds.build(fields), **known)
-    parts: list[Part] = [(b"H", container.build_header(header)), (b"D", payload)]
+    header = Header(kind=kinds.number(fields), parameters=kinds.build(fields), **known)
+    parts: list[Part] = [(b"H", build_header(header)), (b"D", payload)]
     return file(*parts)
 
 

@@ -11,7 +11,8 @@ from accepted import inline
 from pieces import EXIF, LAW, TINY, WEIGHTS, Part, bits, body, file, front, place, varint
 
 from sdf_format import compression, container, kinds, model, schedule
-from sdf_format.container import HEADER_OFFSET, MODES
+from sdf_format.container import HEADER_OFFSET
+from sdf_format.header import MODES
 
 BAD, TRUNCATED, UNSUPPORTED, MISSING = "bad", "truncated", "unsupported", "missing-model"      # §8
 

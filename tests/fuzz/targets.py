@@ -21,6 +21,7 @@ from PIL import Image
 import pillow_plugin
 from sdf_format import container, dump, kinds, report, soundness
 from sdf_format.errors import SdfError
+from sdf_format.header import Header, build_header, parse_header
 
 WORK = 300 * 64 * 64            # pixels times model calls that an input may ask for: about half a second
 
@@ -65,9 +66,9 @@ def container_target(data: bytes) -> None:
         return
     file = container.scan(io.BytesIO(data))
     body = container.read(io.BytesIO(data), file.chunks[0], data[8:10])
-    assert container.build_header(file.header) == body
+    assert build_header(file.header) == body
     fields = kinds.parse(file.header)
-    assert kinds.parse(container.parse_header(container.build_header(container.Header(**{**vars(file.header), "parameters": kinds.build(fields)})))) == fields
+    assert kinds.parse(parse_header(build_header(Header(**{**vars(file.header), "parameters": kinds.build(fields)})))) == fields
     if file.header.kind == kinds.DIFFC:
         with contextlib.suppress(KeyError):
             try:
