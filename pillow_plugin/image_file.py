@@ -10,7 +10,6 @@ from PIL import Image, ImageFile
 
 from pillow_plugin import options, preview, resolution
 from pillow_plugin.save import FORMAT, KEYWORDS_OF_METADATA, edited
-from sdf_format.header import not_a_picture
 from sdf_format.magic import MEDIA_TYPE, SIGNATURE
 
 EAGER = 2048        # bytes of metadata read by open; more waits until `info` is asked for, so that open reads at most 4 KiB
@@ -108,6 +107,7 @@ class SdfImageFile(ImageFile.ImageFile):
         self._file = file = container.scan(stream)
         if file.header.sound:
             from sdf_format.errors import IsSound
+            from sdf_format.header import not_a_picture
 
             raise IsSound(not_a_picture(file.header))
         self._size = (file.header.width, file.header.height)
