@@ -43,7 +43,7 @@ class ModelSpec:
     least     pixels, what sides are padded to at least
     published  None for models in the package
     sound     what a sound's latent means; None for models of pictures
-    realistic  (id, steps) at the end of the decoder's dial, the most realistic there is: docs/experiments.md, "dial"
+    realistic  (id, steps) at the end of the decoder's dial, the most realistic there is: docs/experiments.md, "dial's end"
     """
 
     name: str

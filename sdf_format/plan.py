@@ -40,7 +40,7 @@ class Wishes:
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
     coder         a name of table 5.2; None: tree, or where latents live on a CUDA device trellis, which such a device searches itself
     coder_bits    K of the tree, L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
-    effort        0..2, of the tree's sender: 2 takes some 6 times the time of 0 and finds a little more in the same bits; decoders do not notice
+    effort        0..2, of the tree's sender: each point up to 4 times as many walks compared, a little more said in the same bits; decoders do not notice
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
     conditioning  a prompt and guidance, kept in the file, for models that take them
     """
@@ -67,7 +67,7 @@ class Wishes:
             raise BadInput(f"coder {self.coder!r} is unknown here; known: {', '.join(kinds.CODERS.values())}")
         if self.coder_bits is not None and self.coder_bits - kinds.CODER_FIRST not in kinds.CODER_PARAMETERS:
             raise BadInput(f"coder_bits {self.coder_bits} is outside 8..18")
-        if self.effort not in tree.EFFORTS or self.effort and self.coder not in (None, kinds.CODERS[kinds.TREE]):
+        if not isinstance(self.effort, int) or self.effort not in tree.EFFORTS or self.effort and self.coder not in (None, kinds.CODERS[kinds.TREE]):
             raise BadInput(f"effort {self.effort!r} of coder {self.coder or kinds.CODERS[kinds.TREE]}: the tree alone has one, {tree.EFFORTS[0]}..{tree.EFFORTS[-1]}")
         if not 0 <= self.seed < 1 << 32:
             raise BadInput(f"seed {self.seed} is outside 0..2^32 - 1")

@@ -140,7 +140,7 @@ def test_same_input_gives_the_same_bytes():
 @pytest.mark.parametrize(
     "options",
     [dict(quality=0), dict(quality=101), dict(quality="high"), dict(bpp=0), dict(bpp=-1), dict(target_bytes=0), dict(target_bytes=30),
-     dict(bpp=0.1, quality=5), dict(model="sd99"), dict(steps=0), dict(steps=256), dict(seed=-1), dict(coder_bits=7), dict(coder="zipf"), dict(effort=3), dict(effort=1, coder="trellis"),
+     dict(bpp=0.1, quality=5), dict(model="sd99"), dict(steps=0), dict(steps=256), dict(seed=-1), dict(coder_bits=7), dict(coder="zipf"), dict(effort=3), dict(effort=1.0), dict(effort=1, coder="trellis"),
      dict(denoiser="magic"), dict(denoiser=("flow", 0)), dict(table=99), dict(device="abacus")],
     ids=str,
 )

@@ -52,7 +52,10 @@ class Job:
 
     def key(self, digest: str) -> str:
         """Of its results in the work folder: everything that could change them."""
-        ours = [model.find(self.codec, download=False).sha256.hex(), *DIAL] if self.codec not in rivals.RIVALS else []
+        ours: list = []
+        if self.codec not in rivals.RIVALS:
+            found = model.find(self.codec, download=False)
+            ours = [found.sha256.hex(), *DIAL, found.spec.denoiser, found.spec.realistic]
         return hashlib.sha256(json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents), self.slowest]).encode()).hexdigest()[:24]
 
 
