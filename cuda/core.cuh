@@ -1,5 +1,5 @@
 // The arithmetic of §6 that kernels, their emulation and the tests share. Plain C++ as well as CUDA: no memory but what is
-// passed in, no header, integers throughout. The Python twins are sdf_format/noise.py and sdf_format/rcc/trellis.py.
+// passed in, no header, integers throughout. The Python twins are sdf_format/coding/noise.py and sdf_format/coding/rcc/trellis.py.
 #pragma once
 
 #ifdef __CUDACC__

@@ -1,5 +1,5 @@
 // The Poisson functional representation on a GPU (§6.4): chosen candidates for the receiver, all candidates' scores for the sender, and those
-// among them that can be chosen. Twin of sdf_format/rcc/pfr.py.
+// among them that can be chosen. Twin of sdf_format/coding/rcc/pfr.py.
 #include "tile.cuh"
 
 using namespace sdf;

@@ -9,8 +9,9 @@ from typing import Any
 from PIL import Image, ImageFile
 
 from pillow_plugin import options, preview, resolution
+from pillow_plugin.denoisers import denoiser_ids
 from pillow_plugin.save import FORMAT, KEYWORDS_OF_METADATA, edited
-from sdf_format.magic import MEDIA_TYPE, SIGNATURE
+from sdf_format.container.magic import MEDIA_TYPE, SIGNATURE
 
 EAGER = 2048        # bytes of metadata read by open; more waits until `info` is asked for, so that open reads at most 4 KiB
 REDUCTIONS = (8, 4, 2)
@@ -22,33 +23,17 @@ def accept(prefix: bytes) -> bool:
     return prefix.startswith(SIGNATURE)
 
 
-def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None:
-    """"mean", "flow" or ("flow", steps) as the ids of spec table 5.3; None stays None. BadInput for anything else."""
-    from sdf_format.errors import BadInput
-    from sdf_format.kinds import DENOISERS, FLOW_STEPS, MEAN
-
-    if wanted is None:
-        return None
-    name, steps = (wanted, None) if isinstance(wanted, str) else wanted
-    for number, known in DENOISERS.items():
-        if name == known:
-            steps = steps if steps is not None else 1 if number == MEAN else FLOW_STEPS
-            if isinstance(steps, int) and (steps == 1 if number == MEAN else 1 <= steps <= 31):
-                return number, steps
-    raise BadInput(f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or one of the latter three with steps, ('flow', 1..31)")
-
-
 class SdfDecoder(ImageFile.PyDecoder):
     """Runs the model over the whole file, once.  args: what `draft` chose, a reduction or the preview."""
 
     _pulls_fd = True
 
     def decode(self, buffer: Any) -> tuple[int, int]:
-        from sdf_format import container
+        from sdf_format.container import chunks
 
         assert self.fd is not None
         stream: Any = self.fd
-        file = container.scan(stream)
+        file = chunks.scan(stream)
         (how,) = self.args or (1,)
         if how == PREVIEW:
             small = preview.read(stream, file)
@@ -94,9 +79,9 @@ class SdfImageFile(ImageFile.ImageFile):
     fp: Any                     # an open file, or None
 
     def _open(self) -> None:
-        from sdf_format import container
+        from sdf_format.container import chunks
+        from sdf_format.container.metadata import TYPES
         from sdf_format.errors import SdfError
-        from sdf_format.metadata import TYPES
 
         self._lock = threading.RLock()
         self._unread = False
@@ -104,10 +89,10 @@ class SdfImageFile(ImageFile.ImageFile):
         stream: Any = self.fp
         if not accept(stream.read(len(SIGNATURE))):
             raise SyntaxError("not an SDF file")
-        self._file = file = container.scan(stream)
+        self._file = file = chunks.scan(stream)
         if file.header.sound:
+            from sdf_format.container.header import not_a_picture
             from sdf_format.errors import IsSound
-            from sdf_format.header import not_a_picture
 
             raise IsSound(not_a_picture(file.header))
         self._size = (file.header.width, file.header.height)
@@ -122,7 +107,7 @@ class SdfImageFile(ImageFile.ImageFile):
                 pass        # size and mode are known; load(), verify() and info say what is wrong
 
     def _read_metadata(self) -> None:
-        from sdf_format import metadata
+        from sdf_format.container import metadata
 
         if self._unread and self.fp is not None:
             found = metadata.read(self.fp, self._file, options.current.mark)
@@ -217,12 +202,12 @@ class SdfImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Every byte of the file, by its checksums and rules, without a model. The image must be opened again afterwards."""
-        from sdf_format import soundness
+        from sdf_format.inspect import validate
 
         with self._lock:
             if self.fp is None:
                 raise RuntimeError("verify must be called directly after open")
-            soundness.check(self.fp, self._file)
+            validate.check(self.fp, self._file)
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = None

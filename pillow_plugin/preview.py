@@ -10,7 +10,7 @@ from PIL import Image
 from sdf_format.errors import BadInput
 
 if TYPE_CHECKING:
-    from sdf_format.container import File
+    from sdf_format.container.chunks import File
 
 SIDES = range(1, 1025)              # pixels, §3.6
 LIMIT = 1 << 20                     # bytes, §3.6
@@ -25,7 +25,7 @@ def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, byt
     image   in one of the native modes
     wanted  True, or pixels of the longer side; False, None or 0 for none. BadInput for other values
     """
-    from sdf_format.container import PREVIEW_CHUNK
+    from sdf_format.container.chunks import PREVIEW_CHUNK
 
     if not wanted:
         return []
@@ -45,14 +45,14 @@ def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, byt
 
 def read(stream: BinaryIO, file: File) -> Image.Image | None:
     """The preview in the picture's mode, or None if there is none or it breaks a rule of §3.6: the payload has the picture."""
-    from sdf_format import container
+    from sdf_format.container import chunks
 
-    chunk = file.find(container.PREVIEW_CHUNK)
+    chunk = file.find(chunks.PREVIEW_CHUNK)
     if chunk is None or not 0 < chunk.length <= LIMIT:
         return None
     full = (file.header.width, file.header.height)
     try:
-        small = Image.open(io.BytesIO(container.read(stream, chunk)), formats=FORMATS)
+        small = Image.open(io.BytesIO(chunks.read(stream, chunk)), formats=FORMATS)
         ratio = max(full) / max(small.size)
         close = all(abs(n / ratio - m) < 1 or m == 1 for n, m in zip(full, small.size))
         return small.convert(file.header.mode) if ratio > 1 and close and max(small.size) in SIDES else None

@@ -10,7 +10,7 @@ from pillow_plugin import options as settings
 from pillow_plugin.image_file import SdfDecoder, SdfImageFile, accept
 from pillow_plugin.options import Options
 from pillow_plugin.save import FORMAT, save, save_all
-from sdf_format.magic import EXTENSION, MEDIA_TYPE
+from sdf_format.container.magic import EXTENSION, MEDIA_TYPE
 
 
 def register_sdf_opener(

@@ -9,6 +9,7 @@ from typing import IO, Any
 from PIL import Image
 
 from pillow_plugin import preview, resolution
+from pillow_plugin.denoisers import denoiser_ids
 
 FORMAT = "SDF"
 KEYWORDS_OF_METADATA = frozenset({"exif", "icc_profile", "xmp", "text", "comment", "dpi"})
@@ -56,7 +57,7 @@ def metadata_chunks(image: Image.Image, mode: str, given: Mapping[str, Any]) -> 
 
     A keyword that is None or empty drops what would be inherited.
     """
-    from sdf_format import metadata
+    from sdf_format.container import metadata
 
     own: Mapping[Any, Any] = image.info if image.format == FORMAT else {"icc_profile": inherited_profile(image, mode)}
     exif, icc, xmp = (given.get(key, own.get(key)) or b"" for key in ("exif", "icc_profile", "xmp"))
@@ -74,11 +75,11 @@ def metadata_chunks(image: Image.Image, mode: str, given: Mapping[str, Any]) -> 
 
 def edited(image: Image.Image, stream: Any, file: Any, given: Mapping[str, Any]) -> bytes | None:
     """The bytes of an SDF file that was not decoded, with other metadata if any is given; None if it is damaged: decoding says how."""
-    from sdf_format import container, metadata
+    from sdf_format.container import chunks, metadata
     from sdf_format.errors import SdfError
 
     try:
-        container.verify(stream, file)
+        chunks.verify(stream, file)
         if given:
             return metadata.replaced(stream, file, metadata_chunks(image, image.mode, given))
     except SdfError:
@@ -107,8 +108,8 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """
     import numpy as np
 
-    from pillow_plugin.image_file import denoiser_ids
-    from sdf_format import codec, kinds
+    from sdf_format import codec
+    from sdf_format.container import parameters
 
     given: dict[str, Any] = dict(image.encoderinfo)
     if 0 in image.size:
@@ -126,7 +127,7 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     if given.get("prompt") or given.get("guidance") is not None:
         guidance = 1.0 if given.get("guidance") is None else given["guidance"]
         coding, denoising = (guidance, guidance) if isinstance(guidance, (int, float)) else guidance
-        options["conditioning"] = kinds.Conditioning(given.get("prompt") or "", coding, denoising)
+        options["conditioning"] = parameters.Conditioning(given.get("prompt") or "", coding, denoising)
     if given.get("denoiser") is not None:
         options["denoiser"] = denoiser_ids(given["denoiser"])
     fp.write(codec.encode(np.ascontiguousarray(pixels), alpha, chunks=chunks, **options).data)

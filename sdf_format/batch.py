@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import codec, container
+from sdf_format import codec
+from sdf_format.container import chunks
 from sdf_format.errors import SdfError
-from sdf_format.model import Model
+from sdf_format.models.loading import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -173,7 +174,7 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
 def _alike(stream: BinaryIO) -> tuple[object, ...]:
     """A key that puts files of one model and one size next to each other. A file that is none sorts somewhere; decode says what is wrong."""
     try:
-        header = container.scan(stream).header
+        header = chunks.scan(stream).header
         return header.model, header.weights, header.width, header.height
     except SdfError:
         return 0, b"", 0, 0

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import alpha as alpha_plane
-from sdf_format import container, kinds, model, plan, soundness
-from sdf_format.container import ALPHA_CHUNK, DATA_CHUNK
+from sdf_format.container import alpha as alpha_plane
+from sdf_format.container import chunks, parameters
+from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK
+from sdf_format.container.header import MAX_SIDE, Header, not_a_picture
 from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
-from sdf_format.header import MAX_SIDE, Header, not_a_picture
-from sdf_format.payloads import lowbit, palette
+from sdf_format.inspect import validate
+from sdf_format.models import loading
+from sdf_format.payloads import diffc_encoder, lowbit, palette
 from sdf_format.payloads.diffc import Progress, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sdf_format.model_table import ModelSpec
+    from sdf_format.models.registry import ModelSpec
 
 DEFAULT_MODEL = "sdf-tiny-1"
 MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
@@ -51,9 +53,9 @@ class Codec:
 
 
 KINDS = {                           # table 5.1
-    kinds.DIFFC: Codec(plan.Wishes, plan.encode, plan.decode, plan.draft, plan.samples),
-    kinds.PALETTE: Codec(palette.Wishes, palette.encode, palette.decode),
-    kinds.LOWBIT: Codec(lowbit.Wishes, lowbit.encode, lowbit.decode),
+    parameters.DIFFC: Codec(diffc_encoder.Wishes, diffc_encoder.encode, diffc_encoder.decode, diffc_encoder.draft, diffc_encoder.samples),
+    parameters.PALETTE: Codec(palette.Wishes, palette.encode, palette.decode),
+    parameters.LOWBIT: Codec(lowbit.Wishes, lowbit.encode, lowbit.decode),
 }
 
 
@@ -63,7 +65,7 @@ class Encoded:
 
     data: bytes
     steps: list[Step]
-    fields: kinds.Fields
+    fields: parameters.Fields
 
 
 def pick_device(device: str | None = None) -> str:
@@ -97,9 +99,9 @@ def budget_of(width: int, height: int, bpp: float | None, target_bytes: int | No
 
 def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
     """The payload kind of a name, and what a caller asks of it. BadInput for a kind or an option that is not there."""
-    number = next((n for n, name in kinds.KINDS.items() if name == kind), None)
+    number = next((n for n, name in parameters.KINDS.items() if name == kind), None)
     if number is None:
-        raise BadInput(f"kind {kind!r} is unknown here; known: {', '.join(kinds.KINDS.values())}")
+        raise BadInput(f"kind {kind!r} is unknown here; known: {', '.join(parameters.KINDS.values())}")
     known = [f.name for f in fields(KINDS[number].wishes)]
     for name in options:
         if name not in known:
@@ -109,8 +111,8 @@ def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
 
 def unsuited(kind: int, spec: ModelSpec) -> str | None:
     """Why a payload kind and a model do not go together, or None if they do.  §5.1"""
-    if kind != kinds.DIFFC and not spec.autoencoder:
-        return (f"kind {kinds.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model with one, such as sd15 or the "
+    if kind != parameters.DIFFC and not spec.autoencoder:
+        return (f"kind {parameters.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model with one, such as sd15 or the "
                 "folder of an AutoencoderKL")
     return None
 
@@ -126,7 +128,7 @@ def encode(
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
     progress: Progress = _nothing,
-    through: Callable[[model.Model], model.Model] = lambda own: own,
+    through: Callable[[loading.Model], loading.Model] = lambda own: own,
     **options: Any,
 ) -> Encoded:
     """Write a picture.
@@ -150,11 +152,11 @@ def encode(
         raise BadInput("quality, bpp and target_bytes exclude each other: give one of them")
     codec, wishes = wishes_of(kind, options)
     budget = budget_of(width, height, bpp, target_bytes)
-    found = model.find(model_name)
+    found = loading.find(model_name)
     spec = found.spec
     if spec.sound:
         raise BadInput(f"{model_name} is a model of sound; sdf_format.sound.encode writes sound with it")
-    if problem := unsuited(kinds.number(wishes.smallest()), spec):
+    if problem := unsuited(parameters.number(wishes.smallest()), spec):
         raise BadInput(problem)
     mode = ("L" if pixels.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
     others = list(chunks)
@@ -170,34 +172,34 @@ def written(
     blank: Header,
     others: Sequence[tuple[bytes, bytes]],
     budget: int | None,
-    found: model.Found,
+    found: loading.Found,
     device: str,
     codec: Codec,
     wishes: Any,
-    latent_of: Callable[[model.Model], Tensor],
+    latent_of: Callable[[loading.Model], Tensor],
     progress: Progress,
-    through: Callable[[model.Model], model.Model] = lambda own: own,
+    through: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> Encoded:
     """A file of a latent.  blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on the loaded model"""
     spec = found.spec
     named: dict[str, Any] = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
 
-    def header(fields: kinds.Fields) -> Header:
-        return replace(blank, kind=kinds.number(fields), parameters=kinds.build(fields), **named)
+    def header(fields: parameters.Fields) -> Header:
+        return replace(blank, kind=parameters.number(fields), parameters=parameters.build(fields), **named)
 
-    def room(fields: kinds.Fields) -> int:
+    def room(fields: parameters.Fields) -> int:
         """Payload bytes that fit into the budget; the payload's own length field may take a byte more than for none."""
         assert budget is not None
-        left = budget - len(container.build(header(fields), b"", others))
+        left = budget - len(chunks.build(header(fields), b"", others))
         return left - max(0, (max(left, 1).bit_length() - 1) // 7)
 
     if budget is not None and room(wishes.smallest()) < 1:
         least = budget + 1 - room(wishes.smallest())
         raise BadInput(f"{budget} bytes are too few: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
-    loaded = through(model.load(found, device))
+    loaded = through(loading.load(found, device))
     made, payload, account = codec.encode(latent_of(loaded), loaded, spec, wishes, None if budget is None else room, progress)
-    return Encoded(container.build(header(made), payload, others), account, made)
+    return Encoded(chunks.build(header(made), payload, others), account, made)
 
 
 def padded(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
@@ -210,7 +212,7 @@ def padded(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
 
 def decode(
     stream: BinaryIO,
-    file: container.File | None = None,
+    file: chunks.File | None = None,
     *,
     device: str | None = None,
     denoiser: tuple[int, int] | None = None,
@@ -220,7 +222,7 @@ def decode(
     most_work: int | None = None,
     reduce: int = 1,
     progress: Progress = _nothing,
-    through: Callable[[model.Model], model.Model] = lambda own: own,
+    through: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture: pixels (H, W) or (H, W, 3), and alpha (H, W) or None, uint8.
 
@@ -237,9 +239,9 @@ def decode(
     """
     if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
         raise BadInput(f"realism {realism!r} is outside 0..1")
-    file = file or container.scan(stream)
+    file = file or chunks.scan(stream)
     at, start, limited = begin(stream, file, device, truncated, most_pixels, most_work, progress, through)
-    plane = soundness.plane(stream, file)
+    plane = validate.plane(stream, file)
     kind = KINDS[file.header.kind]
     decoded = (kind.draft if reduce > 1 else None) or kind.decode
     with placed(at):
@@ -248,8 +250,8 @@ def decode(
     return np.ascontiguousarray(samples), plane if plane is None else reduced(plane, reduce)
 
 
-def begin(stream: BinaryIO, file: container.File, device: str | None, truncated: bool, most_pixels: int, most_work: int | None, progress: Progress,
-          through: Callable[[model.Model], model.Model] = lambda own: own) -> tuple[int, tuple[Any, ...], Progress]:
+def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bool, most_pixels: int, most_work: int | None, progress: Progress,
+          through: Callable[[loading.Model], loading.Model] = lambda own: own) -> tuple[int, tuple[Any, ...], Progress]:
     """What decoding starts from: offset of the payload's chunk; payload, declared bytes, shape, fields, model, its row; progress that refuses
     what is too much.  Arguments and errors: of `decode`
     """
@@ -259,8 +261,8 @@ def begin(stream: BinaryIO, file: container.File, device: str | None, truncated:
     if header.width * header.height > most_pixels:
         raise TooMuch(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
     with placed(file.chunks[0].offset):
-        parameters = kinds.parse(header)
-        found = model.find_for(header)
+        fields_of_kind = parameters.parse(header)
+        found = loading.find_for(header)
         spec = found.spec
         if spec.sound:
             raise BadFile(f"§3.3 a picture of a model of sound, {spec.name}")
@@ -270,7 +272,7 @@ def begin(stream: BinaryIO, file: container.File, device: str | None, truncated:
             raise BadFile(f"§5.1 {problem}")
     data, payload = payload_of(stream, file, truncated)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
-    loaded = through(model.load(found, pick_device(device)))
+    loaded = through(loading.load(found, pick_device(device)))
     pixels = shape[2] * shape[3] * spec.cell**2
     allowed = MOST_WORK if most_work is None else most_work
 
@@ -281,10 +283,10 @@ def begin(stream: BinaryIO, file: container.File, device: str | None, truncated:
                           "allows (most_work); raise the limit if you trust the file")
         progress(done, total)
 
-    return data.offset, (payload, data.length, shape, parameters, loaded, spec), limited
+    return data.offset, (payload, data.length, shape, fields_of_kind, loaded, spec), limited
 
 
-def shown(loaded: model.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:
+def shown(loaded: loading.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:
     """A decoded latent as the picture's samples, its sides divided by `reduce`: by the model if it knows how, otherwise afterwards."""
     if reduce > 1 and hasattr(loaded, "decode_reduced"):
         samples = loaded.decode_reduced(latent, reduce)
@@ -304,7 +306,7 @@ def reduced(samples: np.ndarray, factor: int) -> np.ndarray:
     return parts.mean(axis=(1, 3)).round().astype(np.uint8)
 
 
-def payload_of(stream: BinaryIO, file: container.File, truncated: bool) -> tuple[container.Chunk, bytes]:
+def payload_of(stream: BinaryIO, file: chunks.File, truncated: bool) -> tuple[chunks.Chunk, bytes]:
     """Chunk D and its body, or what is there of it where `truncated` allows that.  BadFile, Truncated"""
     if file.problem and not (truncated and isinstance(file.problem, Truncated)):
         raise file.problem
@@ -313,8 +315,8 @@ def payload_of(stream: BinaryIO, file: container.File, truncated: bool) -> tuple
         raise file.problem or BadFile("§3.2 there is no payload chunk")
     partial = data.available < data.length or file.problem is not None
     if not partial:
-        container.verify(stream, file)
-    return data, container.read_part(stream, data)
+        chunks.verify(stream, file)
+    return data, chunks.read_part(stream, data)
 
 
 def decode_bytes(data: bytes, **options: Any) -> tuple[np.ndarray, np.ndarray | None]:

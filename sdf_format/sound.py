@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import codec, container, kinds, model
-from sdf_format.autoencoders import SoundSettings
+from sdf_format import codec
 from sdf_format.codec import Encoded
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import SOUNDS, Header, build_header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, placed
-from sdf_format.header import SOUNDS, Header, build_header
+from sdf_format.models import loading
+from sdf_format.models.autoencoder_config import SoundSettings
 from sdf_format.payloads.cleanup import Progress
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def encode(
     wished, wishes = codec.wishes_of(kind, options)
     if not isinstance(rate, int):
         raise BadInput(f"rate {rate!r} is not a whole number of samples a second")
-    found = model.find(model_name)
+    found = loading.find(model_name)
     sound = found.spec.sound
     if sound is None:
         raise BadInput(f"{model_name} is a model of pictures; sound needs the folder of an AutoencoderOobleck")
@@ -84,13 +86,13 @@ def encode(
                          lambda loaded: latent_of(samples, rate, sound, loaded), progress)
 
 
-def blank_header(samples: np.ndarray, rate: int, found: model.Found) -> Header:
+def blank_header(samples: np.ndarray, rate: int, found: loading.Found) -> Header:
     """A sound's header, but for what its payload kind says."""
     mode = next(name for name, count in SOUNDS.items() if count == len(samples))
     return Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
 
 
-def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: model.Model | model.Autoencoder) -> Tensor:
+def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: loading.Model | loading.Autoencoder) -> Tensor:
     """(1, C, 1, n).  §4.6"""
     length, positions = at_model(samples.shape[1], rate, sound)
     wave = resampled(np.clip(samples, -1, 1).astype(np.float32), rate, sound.rate, length)
@@ -100,7 +102,7 @@ def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: mode
 
 def decode(
     stream: BinaryIO,
-    file: container.File | None = None,
+    file: chunks.File | None = None,
     *,
     device: str | None = None,
     truncated: bool = False,
@@ -115,13 +117,13 @@ def decode(
 
     Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a picture and for a device that is not there.
     """
-    file = file or container.scan(stream)
+    file = file or chunks.scan(stream)
     header = file.header
     if not header.sound:
         raise BadInput("this file holds a picture; Image.open or sdf_format.codec.decode reads it")
     with placed(file.chunks[0].offset):
-        fields = kinds.parse(header)
-        found = model.find_for(header)
+        fields = parameters.parse(header)
+        found = loading.find_for(header)
         sound = found.spec.sound
         if sound is None or sound.planes < SOUNDS[header.mode]:
             raise BadFile(f"§3.3 a sound, {header.mode}, of {found.spec.name}, a model of {'mono' if sound else 'pictures'}")
@@ -131,13 +133,13 @@ def decode(
         if max(length, header.length) > most_samples:
             raise TooMuch(f"§3.3 {max(length, header.length)} samples are more than the {most_samples} that the caller allows (most_samples)")
     data, payload = codec.payload_of(stream, file, truncated)
-    loaded = model.load(found, codec.pick_device(device))
+    loaded = loading.load(found, codec.pick_device(device))
     with placed(data.offset):
         latent = codec.KINDS[header.kind].decode(payload, data.length, (1, found.spec.channels, 1, positions), fields, loaded, found.spec, None, None, progress)
     return samples_of(latent, header, sound, loaded), header.rate
 
 
-def samples_of(latent: Tensor, header: Header, sound: SoundSettings, loaded: model.Model | model.Autoencoder) -> np.ndarray:
+def samples_of(latent: Tensor, header: Header, sound: SoundSettings, loaded: loading.Model | loading.Autoencoder) -> np.ndarray:
     """The other way.  §4.6"""
     wave = loaded.decode(latent[:, :, 0])[:, : at_model(header.length, header.rate, sound)[0]]
     if header.mode == "mono":

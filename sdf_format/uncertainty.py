@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sdf_format import codec, container, kinds
+from sdf_format import codec
+from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput, Unsupported, placed
 from sdf_format.payloads.diffc import Progress
 
@@ -18,7 +19,7 @@ NUMBER = 8          # samples
 SCALE = 4           # of `as_grey`: grey levels for a standard deviation of one level
 
 
-def spread(stream: BinaryIO, file: container.File | None = None, *, number: int = NUMBER, device: str | None = None, truncated: bool = False,
+def spread(stream: BinaryIO, file: chunks.File | None = None, *, number: int = NUMBER, device: str | None = None, truncated: bool = False,
            most_pixels: int = codec.MOST_PIXELS, most_work: int | None = None, progress: Progress | None = None) -> np.ndarray:
     """(H, W) float32: standard deviation of every pixel over `number` samples, root mean square of its channels [levels of 255].
 
@@ -27,11 +28,11 @@ def spread(stream: BinaryIO, file: container.File | None = None, *, number: int 
     """
     if not (isinstance(number, int) and 2 <= number <= 64):
         raise BadInput(f"{number!r} samples: wanted 2 to 64")
-    file = file or container.scan(stream)
+    file = file or chunks.scan(stream)
     offset, start, limited = codec.begin(stream, file, device, truncated, most_pixels, most_work, progress or (lambda done, total: None))
     samples = codec.KINDS[file.header.kind].samples
     if samples is None:
-        raise Unsupported(f"table 5.1: kind {kinds.KINDS[file.header.kind]} does not say how certain it is")
+        raise Unsupported(f"table 5.1: kind {parameters.KINDS[file.header.kind]} does not say how certain it is")
     total = squares = np.zeros(())
     with placed(offset):
         for latent in samples(*start, number, limited):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdf_format import codec, dump
+from sdf_format import codec
+from sdf_format.inspect import dump
 
 SPEC = Path(__file__).parent / "sdf-1.md"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from sdf_format.rcc import nvrtc
+from sdf_format.coding.rcc import nvrtc
 
 COMPILER = shutil.which("g++")
 EMULATOR = Path(__file__).parent / "emulator"

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-from sdf_format import noise
+from sdf_format.coding import noise
 
 
 def some_bits(count: int) -> np.ndarray:

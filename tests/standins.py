@@ -11,7 +11,7 @@ import diffusers
 import torch
 from pipelines import _write, added, flux2, scheduler, unet
 
-from sdf_format.model import MODELS, by_name
+from sdf_format.models.loading import MODELS, by_name
 
 NAMES = [spec.name for spec in MODELS.values() if spec.published]
 

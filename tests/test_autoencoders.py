@@ -13,10 +13,10 @@ import torch
 from pictures import picture, saved
 from pipelines import autoencoder
 
-from sdf_format import model
-from sdf_format.autoencoders import Lone, SoundSettings
+from sdf_format.container.header import Header
 from sdf_format.errors import BadInput, MissingModel, Unsupported
-from sdf_format.header import Header
+from sdf_format.models import loading
+from sdf_format.models.autoencoder_config import Lone, SoundSettings
 
 clause = pytest.mark.clause
 
@@ -31,11 +31,11 @@ def oobleck(folder: Path, planes: int = 2, **settings) -> Path:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_folders", [])
     monkeypatch.delenv("SDF_MODEL_DIR", raising=False)
 
 
-def header_of(found: model.Found) -> Header:
+def header_of(found: loading.Found) -> Header:
     return Header(8, 8, "RGB", 1, 0, found.weights, b"", channels=found.spec.channels, cell=found.spec.cell)
 
 
@@ -43,19 +43,19 @@ def header_of(found: model.Found) -> Header:
 def test_an_autoencoder_is_found_by_its_folder_and_by_its_hash(tmp_path, monkeypatch):
     place = tmp_path / "pipe" / "vae"
     oobleck(place)
-    found = model.find(place)
+    found = loading.find(place)
     assert found.key == 0 and found.spec.sound == SoundSettings(3, 8, 8000, 2) and found.checkpoint == Lone(place)
     tensors = hashlib.sha256((place / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
     assert found.weights == hashlib.sha256(f'vae {tensors}\n{{"cell":8,"channels":3,"planes":2,"rate":8000}}\n'.encode()).digest()
     (tmp_path / "pipe" / "model_index.json").write_text(json.dumps({"_class_name": "StableAudioPipeline"}))
-    assert model.find(tmp_path / "pipe").sha256 == found.sha256         # of such a pipeline nothing else is used
-    monkeypatch.setattr(model, "_folders", [])
+    assert loading.find(tmp_path / "pipe").sha256 == found.sha256         # of such a pipeline nothing else is used
+    monkeypatch.setattr(loading, "_folders", [])
     with pytest.raises(MissingModel, match="here are none"):
-        model.find_for(header_of(found))
+        loading.find_for(header_of(found))
     for base in (tmp_path, tmp_path / "pipe", place):
         monkeypatch.setenv("SDF_MODEL_DIR", str(base))
-        assert model.find_for(header_of(found)).sha256 == found.sha256
-    net = model.load(found, "cpu")
+        assert loading.find_for(header_of(found)).sha256 == found.sha256
+    net = loading.load(found, "cpu")
     latent = net.encode(np.sin(np.arange(2 * 64, dtype=np.float32)).reshape(2, 64))
     assert latent.shape == (1, 3, 8) and net.decode(latent).shape == (2, 64)
 
@@ -63,7 +63,7 @@ def test_an_autoencoder_is_found_by_its_folder_and_by_its_hash(tmp_path, monkeyp
 @clause("4.5")
 def test_an_autoencoder_of_pictures_cannot_do_diffc(tmp_path):
     autoencoder(scaling_factor=0.5, shift_factor=0.25).save_pretrained(tmp_path / "kl")
-    found = model.find(tmp_path / "kl")
+    found = loading.find(tmp_path / "kl")
     tensors = hashlib.sha256((tmp_path / "kl" / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
     settings = '{"cell":2,"channels":4,"native":32,"scaling":0.5,"shift":0.25}'
     assert found.weights == hashlib.sha256(f"vae {tensors}\n{settings}\n".encode()).digest()
@@ -79,16 +79,16 @@ def test_models_of_sound_take_no_pictures(tmp_path):
 @clause("4.5")
 def test_what_has_no_adapter_or_no_safe_weights_is_refused(tmp_path):
     with pytest.raises(MissingModel, match=r"ratios \[3, 4\]"):
-        model.find(oobleck(tmp_path / "odd", downsampling_ratios=[3, 4]))
+        loading.find(oobleck(tmp_path / "odd", downsampling_ratios=[3, 4]))
     weights = oobleck(tmp_path / "pickled") / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(MissingModel, match="never loaded"):
-        model.find(tmp_path / "pickled")
+        loading.find(tmp_path / "pickled")
 
 
 def test_long_sounds_go_through_in_pieces_that_fit_together(tmp_path):
     """Random weights hear everything within their reach: what the pieces give is what the whole gives."""
-    net = model.load(model.find(oobleck(tmp_path / "sound")), "cpu")
+    net = loading.load(loading.find(oobleck(tmp_path / "sound")), "cpu")
     if not hasattr(net.net, "tile_latent_min_length"):
         pytest.skip("this diffusers has no pieces")
     wave = torch.randn(2, 8 * 700, generator=torch.Generator().manual_seed(3)).mul(0.3).numpy()

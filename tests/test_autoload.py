@@ -8,13 +8,13 @@ import pkgutil
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
+import tomllib
 from pictures import picture, saved
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "pillow_plugin" / "autoload"

@@ -11,8 +11,10 @@ import torch
 from pictures import picture, saved
 from pipelines import save
 
-from sdf_format import batch, codec, kinds, model
+from sdf_format import batch, codec
+from sdf_format.container import parameters
 from sdf_format.errors import BadFile, MissingModel
+from sdf_format.models import loading
 from sdf_format.payloads import diffc
 
 clause = pytest.mark.clause
@@ -21,8 +23,8 @@ RMS, PEAK = 1.5, 40         # §9
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_loaded", {})
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_loaded", {})
+    monkeypatch.setattr(loading, "_folders", [])
     monkeypatch.delenv("SDF_MODEL_DIR", raising=False)
 
 
@@ -30,7 +32,7 @@ def clean(monkeypatch):
 def displacements(monkeypatch) -> list[bytes]:
     """The z of every step that any decoder makes."""
     seen: list[bytes] = []
-    coder = diffc.CODERS[kinds.TRELLIS]
+    coder = diffc.CODERS[parameters.TRELLIS]
     lock = threading.Lock()
 
     class Watched:
@@ -43,7 +45,7 @@ def displacements(monkeypatch) -> list[bytes]:
                 seen.append(bytes([step]) + z.numpy().tobytes())
             return z
 
-    monkeypatch.setitem(diffc.CODERS, kinds.TRELLIS, Watched)
+    monkeypatch.setitem(diffc.CODERS, parameters.TRELLIS, Watched)
     return seen
 
 
@@ -64,7 +66,7 @@ def test_files_together_are_files_one_by_one(kind, tmp_path, displacements):
     apart = sorted(displacements)
     displacements.clear()
     calls = []
-    loaded = model.load(model.find(folder), "cpu")
+    loaded = loading.load(loading.find(folder), "cpu")
     forward = loaded.forward
     loaded.forward = lambda net, z, *rest: calls.append(len(z)) or forward(net, z, *rest)
     together = batch.decode_many([io.BytesIO(data) for data in files], at_once=3, device="cpu")
@@ -109,7 +111,7 @@ def test_whoever_asks_for_progress_can_end_it(tmp_path):
 
 def test_a_device_that_is_full_gets_fewer_at_a_time(tmp_path, monkeypatch):
     folder = str(save("epsilon", tmp_path / "full"))
-    loaded = model.load(model.find(folder), "cpu")
+    loaded = loading.load(loading.find(folder), "cpu")
     forward, sizes = loaded.forward, []
 
     def small(net, z, *rest):
@@ -130,7 +132,7 @@ def test_a_device_that_is_full_gets_fewer_at_a_time(tmp_path, monkeypatch):
 
 @clause("4.4", "9")
 def test_tiles_together_are_tiles_one_by_one(tmp_path):
-    loaded = model.load(model.find(save("epsilon", tmp_path / "tiles")), "cpu")
+    loaded = loading.load(loading.find(save("epsilon", tmp_path / "tiles")), "cpu")
     y = torch.randn(1, 4, 40, 40, generator=torch.Generator().manual_seed(0))
     one = loaded.predict(y, 1.0)
     loaded.at_once = 4
@@ -143,7 +145,7 @@ def test_tiles_together_are_tiles_one_by_one(tmp_path):
 def test_the_command_line_decodes_several(tmp_path, capsys):
     from PIL import Image
 
-    from sdf_format import cli
+    from sdf_format.cli import main as cli
 
     for name, mode in (("one", "RGB"), ("two", "LA")):
         (tmp_path / f"{name}.sdf").write_bytes(saved(picture(40, 24).convert(mode), target_bytes=200, device="cpu"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 
 import pytest
-from PIL import Image
 from pictures import picture
+from PIL import Image
 
-from sdf_format import cli, demo
 from sdf_format.bench import metrics, rivals
+from sdf_format.cli import demo
+from sdf_format.cli import main as cli
 
 
 def test_metrics_know_equal_and_different_pictures():

@@ -13,8 +13,8 @@ from pipelines import autoencoder
 from safetensors.torch import save_file
 from torch import nn
 
-from sdf_format import cli
 from sdf_format.bench import latents, taesd
+from sdf_format.cli import main as cli
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_autoencoders import oobleck
 
-from sdf_format import cli
 from sdf_format.bench import sound
+from sdf_format.cli import main as cli
 
 
 def test_signal_to_noise_ratio():

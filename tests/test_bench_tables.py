@@ -9,10 +9,12 @@ import pytest
 import torch
 from pictures import picture
 
-from sdf_format import calibrate, cli, schedule, tune
 from sdf_format.bench import tables
 from sdf_format.bench.remembering import Remembering
-from sdf_format.rcc import trellis
+from sdf_format.cli import main as cli
+from sdf_format.coding.rcc import trellis
+from sdf_format.diffusion import fit, schedule
+from sdf_format.training import calibrate
 
 CELLS = 1024
 
@@ -21,9 +23,9 @@ def capacity(bits: int, dimensions: int) -> float:
     return trellis.capacity(bits, 14, dimensions)
 
 
-def curve(scale: float) -> tune.Curve:
+def curve(scale: float) -> fit.Curve:
     levels = [calibrate.LOWEST + i / 2 for i in range(30)]
-    return tune.Curve(64 * CELLS, scale * CELLS, levels, [scale * CELLS / (1 + math.exp(x)) for x in levels])
+    return fit.Curve(64 * CELLS, scale * CELLS, levels, [scale * CELLS / (1 + math.exp(x)) for x in levels])
 
 
 @pytest.mark.clause("4.2")

@@ -12,9 +12,11 @@ import torch
 from pictures import picture
 from pipelines import save
 
-from sdf_format import calibrate, cli, schedule, tune
+from sdf_format.cli import main as cli
+from sdf_format.coding.rcc import trellis
+from sdf_format.diffusion import fit, schedule
 from sdf_format.errors import BadInput
-from sdf_format.rcc import trellis
+from sdf_format.training import calibrate
 
 SETTINGS = {"model": "white"}
 
@@ -40,9 +42,9 @@ class White:
         return y / (1 + sigma * sigma)
 
 
-def white(cells: int) -> tune.Curve:
+def white(cells: int) -> fit.Curve:
     levels = np.arange(calibrate.LOWEST, 6.01, calibrate.SPACING)
-    return tune.Curve(16 * cells, 16.0 * cells, levels.tolist(), (16 * cells / (1 + np.exp(levels))).tolist())
+    return fit.Curve(16 * cells, 16.0 * cells, levels.tolist(), (16 * cells / (1 + np.exp(levels))).tolist())
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from sdf_format import kinds
+from sdf_format.container import parameters
+from sdf_format.container.parameters import Cleanup, CleanupFields
 from sdf_format.errors import BadFile, BadInput, Unsupported
-from sdf_format.kinds import Cleanup, CleanupFields
 from sdf_format.payloads import cleanup
 
 clause = pytest.mark.clause
@@ -53,7 +53,7 @@ def test_gain_and_level_are_what_theory_says_of_a_one_bit_quantiser(normal):
     found = cleanup.measured(normal, signs(normal), 1)
     gain = math.pi / 2                          # 1 / (1 - error)
     noise = gain - 1                            # error / (1 - error)
-    assert found == Cleanup((kinds.MEAN, 1), round(-8 * math.log(noise)), round(64 * gain))
+    assert found == Cleanup((parameters.MEAN, 1), round(-8 * math.log(noise)), round(64 * gain))
 
 
 @clause("5.5")
@@ -70,7 +70,7 @@ def test_a_model_that_knows_more_brings_the_latent_nearer(normal):
     latent = normal.sign()
     noisy = (latent + 0.5 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))).clamp(-1.6, 1.6).mul(3).round().div(3)
     wanted = cleanup.choose(latent, noisy, Spikes(), None, quiet)
-    assert wanted.denoiser == (kinds.MEAN, 1)
+    assert wanted.denoiser == (parameters.MEAN, 1)
     errors = [float((x - latent).square().mean()) for x in (noisy, cleanup.apply(noisy, wanted, Spikes(), quiet))]
     assert errors[1] < 0.7 * errors[0]
 
@@ -78,7 +78,7 @@ def test_a_model_that_knows_more_brings_the_latent_nearer(normal):
 def test_clean_up_is_left_out_where_it_does_not_help(normal):
     assert cleanup.choose(normal, normal.mul(50).round().div(50), Spikes(), None, quiet) is None
     assert cleanup.choose(normal, signs(normal), Gaussian(), 0, quiet) is None
-    assert cleanup.choose(normal, signs(normal), Gaussian(), 4, quiet).denoiser == (kinds.FLOW, 4)
+    assert cleanup.choose(normal, signs(normal), Gaussian(), 4, quiet).denoiser == (parameters.FLOW, 4)
 
 
 def test_an_autoencoder_alone_cannot_clean_up(normal):
@@ -92,12 +92,12 @@ def test_an_autoencoder_alone_cannot_clean_up(normal):
 
 @clause("5.5", "7.2")
 def test_the_decoders_user_may_ask_for_another_denoiser(normal):
-    wanted = Cleanup((kinds.FLOW, 4), 8, 80)
+    wanted = Cleanup((parameters.FLOW, 4), 8, 80)
     model, seen = Gaussian(), []
     cleanup.apply(normal, wanted, model, lambda done, total: seen.append((done, total)))
     assert len(model.calls) == 4 and model.calls[0] == pytest.approx(math.exp(-0.5)) and seen == [(i, 4) for i in range(5)]
-    for options, calls in ((dict(denoiser=(kinds.MEAN, 1)), 1), (dict(denoiser=(kinds.BALANCED, 3)), 3), (dict(realism=0.0), 1), (dict(realism=0.3), 4),
-                           (dict(denoiser=(kinds.ANCESTRAL, 3)), 4)):
+    for options, calls in ((dict(denoiser=(parameters.MEAN, 1)), 1), (dict(denoiser=(parameters.BALANCED, 3)), 3), (dict(realism=0.0), 1), (dict(realism=0.3), 4),
+                           (dict(denoiser=(parameters.ANCESTRAL, 3)), 4)):
         model = Gaussian()
         cleanup.apply(normal, wanted, model, quiet, **options)
         assert len(model.calls) == calls, options
@@ -106,12 +106,12 @@ def test_the_decoders_user_may_ask_for_another_denoiser(normal):
 
 @clause("5.5")
 def test_fields_of_clean_up():
-    for fields, data in ((Cleanup((kinds.MEAN, 1), -3, 64), "01 fd 40"), (Cleanup((kinds.FLOW, 4), 20, 100), "24 14 64"),
-                         (Cleanup((kinds.BALANCED, 31), 127, 255), "7f 7f ff")):
-        assert CleanupFields.build(kinds.build_cleanup(fields)) == bytes.fromhex(data)
-        assert kinds.parse_cleanup(CleanupFields.parse(bytes.fromhex(data))) == fields
-    assert kinds.parse_cleanup(None) is None and kinds.build_cleanup(None) is None
+    for fields, data in ((Cleanup((parameters.MEAN, 1), -3, 64), "01 fd 40"), (Cleanup((parameters.FLOW, 4), 20, 100), "24 14 64"),
+                         (Cleanup((parameters.BALANCED, 31), 127, 255), "7f 7f ff")):
+        assert CleanupFields.build(parameters.build_cleanup(fields)) == bytes.fromhex(data)
+        assert parameters.parse_cleanup(CleanupFields.parse(bytes.fromhex(data))) == fields
+    assert parameters.parse_cleanup(None) is None and parameters.build_cleanup(None) is None
     for data, error, said in (("41 00 40", Unsupported, "denoiser 2"), ("e1 00 40", Unsupported, "denoiser 7"), ("20 00 40", BadFile, "0 steps"),
                               ("02 00 40", BadFile, "2 steps of mean"), ("24 00 00", BadFile, "gain of 0")):
         with pytest.raises(error, match=said):
-            kinds.parse_cleanup(CleanupFields.parse(bytes.fromhex(data)))
+            parameters.parse_cleanup(CleanupFields.parse(bytes.fromhex(data)))

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import SPEC
-from PIL import Image
 from pictures import opened, picture, psnr, saved
+from PIL import Image
 from test_spec import table
 
-from sdf_format import alpha, cli, codec, compression, container, kinds, metadata, model, schedule
+from sdf_format import codec
+from sdf_format.cli import main as cli
+from sdf_format.container import alpha, chunks, compression, metadata, parameters
+from sdf_format.diffusion import schedule
 from sdf_format.errors import BadFile, BadInput
-from sdf_format.models import tiny
+from sdf_format.models import loading, tiny
 
 clause = pytest.mark.clause
 
@@ -48,14 +51,14 @@ def test_the_worked_example_decodes_to_its_picture():
 @clause("4.1")
 def test_the_models_of_the_specification_are_those_of_the_code_and_of_the_package():
     rows = {int(r[0]): (r[1], r[5].strip("`")) for r in table(SPEC.read_text(), "4.1")}
-    assert rows == {key: (spec.name, spec.sha256 or "§4.4") for key, spec in model.MODELS.items()}
-    for spec in (s for s in model.MODELS.values() if not s.published):
+    assert rows == {key: (spec.name, spec.sha256 or "§4.4") for key, spec in loading.MODELS.items()}
+    for spec in (s for s in loading.MODELS.values() if not s.published):
         data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
         assert hashlib.sha256(data).hexdigest() == spec.sha256 and len(data) <= 24e6
 
 
 @clause("5.1", "5.2", "4.2.2")
-@pytest.mark.parametrize(("number", "known"), [("5.1", kinds.KINDS), ("5.2", kinds.CODERS), ("5.3", kinds.DENOISERS),
+@pytest.mark.parametrize(("number", "known"), [("5.1", parameters.KINDS), ("5.2", parameters.CODERS), ("5.3", parameters.DENOISERS),
                                                ("4.3", {k: v["name"] for k, v in schedule.registry().items()})])
 def test_tables_of_the_specification_are_those_of_the_code(number, known):
     lines = SPEC.read_text().split(f"Table {number}:")[1].splitlines()
@@ -66,16 +69,16 @@ def test_tables_of_the_specification_are_those_of_the_code(number, known):
 def test_default_overhead_is_at_most_40_bytes():
     for quality in (10, 50, 90):
         data = saved(picture(320, 240), quality=quality)
-        payload = container.scan(io.BytesIO(data)).find(b"D")
+        payload = chunks.scan(io.BytesIO(data)).find(b"D")
         assert len(data) - payload.length <= 40
 
 
 @clause("6.2", "9")
 def test_another_precision_and_thread_count_reads_the_same_bits(monkeypatch):
     """float32 and one thread against bfloat16 and two: every displacement is equal, pixels differ within §9."""
-    from sdf_format.rcc import tree
+    from sdf_format.coding.rcc import tree
 
-    spec = model.MODELS[1]
+    spec = loading.MODELS[1]
     data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
     seen: list[bytes] = []
     receive = tree.receive
@@ -85,12 +88,12 @@ def test_another_precision_and_thread_count_reads_the_same_bits(monkeypatch):
     results = []
     try:
         torch.set_num_threads(1)
-        monkeypatch.setitem(model._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", torch.float32))
+        monkeypatch.setitem(loading._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", torch.float32))
         image = picture(192, 128)
         file = saved(image, target_bytes=900, device="cpu")
         for threads, dtype in ((1, torch.float32), (2, torch.bfloat16)):
             torch.set_num_threads(threads)
-            monkeypatch.setitem(model._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", dtype))
+            monkeypatch.setitem(loading._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", dtype))
             seen.clear()
             pixels, _ = codec.decode_bytes(file, device="cpu")
             results.append((list(seen), pixels.astype(float)))
@@ -103,7 +106,7 @@ def test_another_precision_and_thread_count_reads_the_same_bits(monkeypatch):
 
 @clause("4.3")
 def test_tiles_give_what_the_whole_picture_gives(monkeypatch):
-    data = resources.files("sdf_format").joinpath(model.MODELS[1].weights).read_bytes()
+    data = resources.files("sdf_format").joinpath(loading.MODELS[1].weights).read_bytes()
     net = tiny.Tiny(tiny.load_safetensors(data), "cpu", torch.float32)
     y = torch.randn(1, 192, 20, 76, generator=torch.Generator().manual_seed(0))
     whole = net.predict(y, 0.7)
@@ -129,7 +132,7 @@ def test_a_long_strip_goes_through_tiles():
 def test_a_registered_table_with_one_gain():
     image = picture(160, 128)
     data = saved(image, target_bytes=1500, table=1)
-    header = kinds.parse(container.scan(io.BytesIO(data)).header)
+    header = parameters.parse(chunks.scan(io.BytesIO(data)).header)
     assert header.form == schedule.REGISTERED and 0.97 * 1500 <= len(data) <= 1500
     assert psnr(opened(data), image) > 18
 
@@ -138,16 +141,16 @@ def test_a_registered_table_with_one_gain():
 def test_a_schedule_written_inline_decodes_like_the_law_it_spells_out():
     image = picture(96, 64)
     file = saved(image, target_bytes=500)
-    found = container.scan(io.BytesIO(file))
-    fields = kinds.parse(found.header)
-    payload = container.read(io.BytesIO(file), found.find(b"D"))
+    found = chunks.scan(io.BytesIO(file))
+    fields = parameters.parse(found.header)
+    payload = chunks.read(io.BytesIO(file), found.find(b"D"))
     plan = schedule.expand(fields.form, fields.schedule, 8 * len(payload), 8 * 12)
     marks = [round(level * schedule.INLINE_LEVEL) for level in plan.levels]
     inline = dict(steps=len(marks), first=marks[0], rises=[b - a for a, b in zip(marks, marks[1:])], bits=list(plan.bits))
     import dataclasses
 
-    parameters = kinds.build(dataclasses.replace(fields, form=schedule.INLINE, schedule=inline))
-    again = container.build(dataclasses.replace(found.header, parameters=parameters), payload)
+    body = parameters.build(dataclasses.replace(fields, form=schedule.INLINE, schedule=inline))
+    again = chunks.build(dataclasses.replace(found.header, parameters=body), payload)
     a, b = (codec.decode_bytes(d)[0].astype(float) for d in (file, again))
     assert np.sqrt(((a - b) ** 2).mean()) < 6       # levels are rounded to 1/64 nat, bits are the same
 
@@ -157,27 +160,27 @@ def test_an_extension_is_ignored():
     import dataclasses
 
     file = saved(picture(), target_bytes=400)
-    found = container.scan(io.BytesIO(file))
-    fields = dataclasses.replace(kinds.parse(found.header), extension=b"tomorrow")
-    header = dataclasses.replace(found.header, parameters=kinds.build(fields))
-    again = container.build(header, container.read(io.BytesIO(file), found.find(b"D")))
+    found = chunks.scan(io.BytesIO(file))
+    fields = dataclasses.replace(parameters.parse(found.header), extension=b"tomorrow")
+    header = dataclasses.replace(found.header, parameters=parameters.build(fields))
+    again = chunks.build(header, chunks.read(io.BytesIO(file), found.find(b"D")))
     assert (codec.decode_bytes(again)[0] == codec.decode_bytes(file)[0]).all()
 
 
 @clause("6.2")
 def test_surplus_bits_must_be_zero():
     file = saved(picture(), target_bytes=400)
-    found = container.scan(io.BytesIO(file))
-    payload = container.read(io.BytesIO(file), found.find(b"D"))
+    found = chunks.scan(io.BytesIO(file))
+    payload = chunks.read(io.BytesIO(file), found.find(b"D"))
     import dataclasses
 
     bits = 8 * len(payload) - 3
     inline = dict(steps=2, first=-64, rises=[64], bits=[bits // 2, bits - bits // 2])
-    parameters = kinds.build(kinds.Diffc(schedule.INLINE, inline))
-    header = dataclasses.replace(found.header, parameters=parameters)
-    codec.decode_bytes(container.build(header, payload[:-1] + bytes([payload[-1] & 0xF8])))
+    body = parameters.build(parameters.Diffc(schedule.INLINE, inline))
+    header = dataclasses.replace(found.header, parameters=body)
+    codec.decode_bytes(chunks.build(header, payload[:-1] + bytes([payload[-1] & 0xF8])))
     with pytest.raises(BadFile, match="not zero"):
-        codec.decode_bytes(container.build(header, payload[:-1] + bytes([payload[-1] | 1])))
+        codec.decode_bytes(chunks.build(header, payload[:-1] + bytes([payload[-1] | 1])))
 
 
 @clause("3.4")

@@ -14,11 +14,16 @@ from conftest import SPEC, clauses
 from independent import REFUSALS, facts, same
 from PIL import Image
 
-from sdf_format import alpha, cli, compression, conformance, container, noise, soundness
-from sdf_format.conformance import SUITE, judge, own_decoder
+from sdf_format.cli import main as cli
+from sdf_format.cli.conformance import in_process, own_teller
+from sdf_format.coding import noise
+from sdf_format.container import alpha, chunks, compression
 from sdf_format.errors import BadInput, SdfError
+from sdf_format.inspect import conformance, validate
+from sdf_format.inspect.conformance import SUITE, judge
 
 clause = pytest.mark.clause
+own_decoder = in_process(cli.main)
 
 MANIFEST = conformance.manifest(SUITE)
 REFUSED = {entry["name"]: entry for entry in MANIFEST["refused"]}
@@ -32,7 +37,7 @@ def failed(results) -> set[str]:
 
 @clause("8", "9")
 def test_our_decoder_passes():
-    results = list(judge(SUITE))
+    results = list(judge(SUITE, own_decoder, own_teller))
     assert not [(r.name, r.problems) for r in results if r.problems]
     assert len(results) == len(MANIFEST["accepted"]) + len(MANIFEST["refused"])
 
@@ -43,7 +48,7 @@ def test_what_needs_no_model_is_found_without_one(name):
     entry = REFUSED[name]
     with (SUITE / entry["file"]).open("rb") as stream:
         try:
-            soundness.check(stream, container.scan(stream))
+            validate.check(stream, chunks.scan(stream))
         except SdfError as error:
             assert error.code == entry["error"] and error.offset in entry["offsets"]
             return
@@ -57,18 +62,18 @@ def test_a_decoder_with_a_bug_fails(monkeypatch):
     made = noise.normals
     with monkeypatch.context() as patch:
         patch.setattr(noise, "normals", lambda seed, *rest: made(seed + 1, *rest))
-        assert "payload-empty" in failed(judge(SUITE, only="payload-empty"))
+        assert "payload-empty" in failed(judge(SUITE, own_decoder, own_teller, only="payload-empty"))
     with monkeypatch.context() as patch:
         patch.setattr(alpha, "FILTERS", ((), (), (), ()))
-        assert failed(judge(SUITE, only="alpha-filter-*")) == {"alpha-filter-1", "alpha-filter-2", "alpha-filter-3"}
+        assert failed(judge(SUITE, own_decoder, own_teller, only="alpha-filter-*")) == {"alpha-filter-1", "alpha-filter-2", "alpha-filter-3"}
     with monkeypatch.context() as patch:
-        patch.setattr(container, "crc", lambda *parts: 0)
-        patch.setattr(container.zlib, "crc32", lambda *parts: 0)
-        assert failed(judge(SUITE, only="plain"))
+        patch.setattr(chunks, "crc", lambda *parts: 0)
+        patch.setattr(chunks.zlib, "crc32", lambda *parts: 0)
+        assert failed(judge(SUITE, own_decoder, own_teller, only="plain"))
     with monkeypatch.context() as patch:
         patch.setattr(compression, "METADATA_LIMIT", 1 << 40)
         patch.setattr(compression.unpack, "__defaults__", (1 << 40,))
-        assert failed(judge(SUITE, only="text-*")) == {"text-bomb"}
+        assert failed(judge(SUITE, own_decoder, own_teller, only="text-*")) == {"text-bomb"}
 
 
 def grey(source: Path, target: Path) -> tuple[int, str]:
@@ -176,5 +181,5 @@ def test_the_encoders_pictures_are_pictures_of_something():
 
 def test_there_is_no_suite_without_a_manifest(tmp_path):
     with pytest.raises(BadInput, match="--suite"):
-        list(judge(tmp_path))
+        list(judge(tmp_path, own_decoder))
     assert own_decoder(SUITE / "files" / "refused-empty.sdf", tmp_path / "x.png")[0] == 1

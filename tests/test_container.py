@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdf_format import container
+from sdf_format.container import chunks
+from sdf_format.container.header import MODES, PICTURES, Header, build_header, parse_header
 from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
-from sdf_format.header import MODES, PICTURES, Header, build_header, parse_header
 
 clause = pytest.mark.clause
 
@@ -58,19 +58,19 @@ def header_body(width=300, height=5, layout=b"\x01", model=1, rest=b"\xaa\xbb\xc
     return varint(width) + varint(height) + layout + varint(model) + rest
 
 
-def file(*chunks: bytes, body: bytes = header_body(), version: bytes = VERSION) -> bytes:
-    return container.SIGNATURE + version + chunk(b"H", body, prefix=version) + b"".join(chunks)
+def file(*others: bytes, body: bytes = header_body(), version: bytes = VERSION) -> bytes:
+    return chunks.SIGNATURE + version + chunk(b"H", body, prefix=version) + b"".join(others)
 
 
-def scan(data: bytes) -> container.File:
-    return container.scan(io.BytesIO(data))
+def scan(data: bytes) -> chunks.File:
+    return chunks.scan(io.BytesIO(data))
 
 
-def check(data: bytes) -> container.File:
+def check(data: bytes) -> chunks.File:
     """Scan and verify; whatever is wrong is raised."""
     stream = io.BytesIO(data)
-    scanned = container.scan(stream)
-    container.verify(stream, scanned)
+    scanned = chunks.scan(stream)
+    chunks.verify(stream, scanned)
     return scanned
 
 
@@ -85,20 +85,20 @@ def test_the_golden_file_reads_as_its_comments_say():
     assert (scanned.major, scanned.minor, scanned.header, scanned.problem) == (1, 0, HEADER, None)
     assert [c.type for c in scanned.chunks] == [b"H", b"t", b"D"]
     stream = io.BytesIO(GOLDEN)
-    assert container.read(stream, scanned.find(b"t")) == b"hello"
-    assert container.read(stream, scanned.find(b"D")) == b"\xc0\xff\xee"
+    assert chunks.read(stream, scanned.find(b"t")) == b"hello"
+    assert chunks.read(stream, scanned.find(b"D")) == b"\xc0\xff\xee"
 
 
 @clause("3.1", "3.2", "3.3")
 def test_the_golden_file_is_written_to_the_byte():
-    assert container.build(HEADER, b"\xc0\xff\xee", [(b"t", b"hello")]) == GOLDEN
+    assert chunks.build(HEADER, b"\xc0\xff\xee", [(b"t", b"hello")]) == GOLDEN
 
 
 @clause("3.2")
 def test_a_file_may_begin_inside_a_stream():
     stream = io.BytesIO(b"12345" + GOLDEN)
-    scanned = container.scan(stream, 5)
-    container.verify(stream, scanned)
+    scanned = chunks.scan(stream, 5)
+    chunks.verify(stream, scanned)
     assert scanned.header == HEADER and scanned.chunks[0].offset == 15
 
 
@@ -113,11 +113,11 @@ unregistered = st.builds(Header, width=side, height=side, mode=st.sampled_from(P
 @clause("3.2", "3.3")
 @given(headers | unregistered, st.binary(), st.lists(st.tuples(st.sampled_from([b"t", b"q", b"z"]), st.binary()), max_size=5))
 def test_what_is_built_is_read_back(header, payload, others):
-    stream = io.BytesIO(container.build(header, payload, others))
-    scanned = container.scan(stream)
-    container.verify(stream, scanned)
+    stream = io.BytesIO(chunks.build(header, payload, others))
+    scanned = chunks.scan(stream)
+    chunks.verify(stream, scanned)
     assert scanned.header == header
-    assert [(c.type, container.read(stream, c)) for c in scanned.chunks[1:]] == [*others, (b"D", payload)]
+    assert [(c.type, chunks.read(stream, c)) for c in scanned.chunks[1:]] == [*others, (b"D", payload)]
 
 
 @clause("3.3")
@@ -165,9 +165,9 @@ def test_what_is_there_of_a_cut_payload_can_be_read():
     data = GOLDEN[:-5]
     payload = scan(data).find(b"D")
     assert (payload.length, payload.available) == (3, 2)
-    assert container.read_part(io.BytesIO(data), payload) == b"\xc0\xff"
+    assert chunks.read_part(io.BytesIO(data), payload) == b"\xc0\xff"
     with pytest.raises(Truncated):
-        container.read(io.BytesIO(data), payload)
+        chunks.read(io.BytesIO(data), payload)
 
 
 @clause("3.1", "3.2")
@@ -216,7 +216,7 @@ def test_an_unknown_ancillary_chunk_is_skipped_and_kept():
     scanned = check(data)
     assert [c.type for c in scanned.chunks] == [b"H", b"q", b"q", b"D"]
     assert scanned.chunks[1].ancillary and scanned.chunks[1].name == "unknown"
-    assert container.read(io.BytesIO(data), scanned.chunks[1]) == b"later"
+    assert chunks.read(io.BytesIO(data), scanned.chunks[1]) == b"later"
 
 
 @clause("3.2")
@@ -230,7 +230,7 @@ def test_an_unknown_critical_chunk_is_unsupported():
 @clause("3.2")
 def test_the_header_comes_first():
     with pytest.raises(BadFile, match="must be H"):
-        scan(container.SIGNATURE + VERSION + chunk(b"t", b"x") + chunk(b"H", header_body(), prefix=VERSION) + END)
+        scan(chunks.SIGNATURE + VERSION + chunk(b"t", b"x") + chunk(b"H", header_body(), prefix=VERSION) + END)
 
 
 @clause("3.2")
@@ -312,7 +312,7 @@ def test_a_short_file_cannot_ask_for_memory(kind):
     tracemalloc.start()
     scanned = scan(data)
     with pytest.raises(Truncated):
-        container.verify(io.BytesIO(data), scanned)
+        chunks.verify(io.BytesIO(data), scanned)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
@@ -342,9 +342,9 @@ def test_scanning_and_verifying_do_not_hold_a_long_chunk():
 
     stream = Endless()
     tracemalloc.start()
-    scanned = container.scan(stream)
+    scanned = chunks.scan(stream)
     with pytest.raises(BadFile, match="CRC"):
-        container.verify(stream, scanned)
+        chunks.verify(stream, scanned)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert scanned.problem is None and scanned.find(b"D").length == 1 << 26
@@ -433,7 +433,7 @@ def test_an_unregistered_model_has_its_whole_hash_and_its_latent(channels, cell,
 ])
 def test_a_header_that_cannot_be_read_is_not_written(change):
     with pytest.raises(BadInput):
-        container.build(dataclasses.replace(HEADER, **change), b"")
+        chunks.build(dataclasses.replace(HEADER, **change), b"")
 
 
 @clause("3.2")
@@ -441,7 +441,7 @@ def test_a_header_that_cannot_be_read_is_not_written(change):
                                     [(b"t", b"")] * 127])
 def test_a_file_that_cannot_be_read_is_not_written(others):
     with pytest.raises(BadInput):
-        container.build(HEADER, b"", others)
+        chunks.build(HEADER, b"", others)
 
 
 @clause("3.2")

@@ -15,9 +15,10 @@ import pytest
 from conftest import SPEC
 from PIL import Image
 
-from sdf_format import cli, conformance
-from sdf_format.conformance import SUITE
-from sdf_format.magic import EXTENSION, MEDIA_TYPE, SIGNATURE
+from sdf_format.cli import main as cli
+from sdf_format.container.magic import EXTENSION, MEDIA_TYPE, SIGNATURE
+from sdf_format.inspect import conformance
+from sdf_format.inspect.conformance import SUITE
 
 clause = pytest.mark.clause
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
-from sdf_format import diffusion, kinds, schedule, tune
+from sdf_format.coding.rcc import trellis
+from sdf_format.container import parameters
+from sdf_format.diffusion import fit, schedule, walk
 from sdf_format.payloads import diffc
-from sdf_format.rcc import trellis
 
 SHAPE = (1, 16, 48, 48)
 LEVELS = tuple(float(x) for x in np.linspace(-5, 1, 49))
@@ -49,10 +50,10 @@ def test_exact_sampling_costs_the_mutual_information_and_gives_the_right_noise(m
     spent = []
 
     def exact(step, guess, gain):
-        spent.append(diffusion.kl_bits(guess, clean, gain))
+        spent.append(walk.kl_bits(guess, clean, gain))
         return gain * (clean - guess) + torch.randn(SHAPE, generator=generator)
 
-    y, sigma = diffusion.walk(SHAPE, LEVELS, model.predict, exact)
+    y, sigma = walk.walk(SHAPE, LEVELS, model.predict, exact)
     assert sigma == pytest.approx(math.exp(-LEVELS[-1] / 2))
     noise = ((y - clean) / sigma).flatten().numpy()
     assert stats.kstest(noise, "norm").pvalue > 0.01
@@ -65,11 +66,11 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
     clean = model.sample(3)
     grid = [-6 + 0.5 * i for i in range(20)]
     errors = [float((model.variance / (1 + model.variance * math.exp(g))).sum()) * SHAPE[2] * SHAPE[3] for g in grid]
-    curve = tune.Curve(math.prod(SHAPE), float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
+    curve = fit.Curve(math.prod(SHAPE), float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
     size = 900
     bits = schedule.law_bits(16, 8 * size)
-    law = tune.fit(tune.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 12, dimensions)), bits)
-    fields = kinds.Diffc(schedule.LAW, law)
+    law = fit.fit(fit.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 12, dimensions)), bits)
+    fields = parameters.Diffc(schedule.LAW, law)
     payload, account = diffc.encode(clean, fields, size, model, lambda *_: None)
     assert len(payload) == size
     needed, delivered = sum(s.kl for s in account), sum(s.delivered for s in account)
@@ -77,7 +78,7 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
     # Bits over the mutual information at the last level: the coder's overhead (1.09), and predictions that are stale for a step.
     last = law["end"] / schedule.LAW_LEVEL
     assert 1.05 < 8 * size / model.rate(last) < 1.4
-    latent = diffc.decode(payload, size, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)
+    latent = diffc.decode(payload, size, SHAPE, fields, (parameters.MEAN, 1), model, lambda *_: None)
     least = float((model.variance / (1 + model.variance * math.exp(last))).mean())      # distortion at the last level
     assert 0.9 * least < float((latent - clean).square().mean()) < 1.15 * least
 
@@ -87,9 +88,9 @@ def test_flow_of_a_gaussian_source_restores_its_spread():
     model = Gaussian(MODELS["isotropic"])
     clean, sigma = model.sample(4), 1.0
     y = clean + sigma * torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
-    mean = diffusion.flow(y, sigma, 1, model.predict)
+    mean = walk.flow(y, sigma, 1, model.predict)
     assert torch.equal(mean, model.predict(y, sigma))
-    errors = [abs(float(diffusion.flow(y, sigma, n, model.predict).std()) - 1) for n in (1, 3, 12)]
+    errors = [abs(float(walk.flow(y, sigma, n, model.predict).std()) - 1) for n in (1, 3, 12)]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.02
 
 
@@ -97,25 +98,25 @@ def test_flow_of_a_gaussian_source_restores_its_spread():
 def test_every_prefix_at_a_step_boundary_decodes_closer():
     model = Gaussian(MODELS["anisotropic"])
     clean = model.sample(6)
-    fields = kinds.Diffc(schedule.LAW, dict(steps=6, end=0, slope=48, bend=0))
+    fields = parameters.Diffc(schedule.LAW, dict(steps=6, end=0, slope=48, bend=0))
     payload, _ = diffc.encode(clean, fields, 600, model, lambda *_: None)
     ends = np.cumsum(schedule.law_bits(6, 4800))
     errors = []
     for end in ends:
         part = payload[: -(-int(end) // 8)]
-        latent = diffc.decode(part, 600, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)
+        latent = diffc.decode(part, 600, SHAPE, fields, (parameters.MEAN, 1), model, lambda *_: None)
         errors.append(float((latent - clean).square().mean()))
     assert errors == sorted(errors, reverse=True)
 
 
 def test_progress_counts_every_model_call():
     model = Gaussian(MODELS["isotropic"])
-    fields = kinds.Diffc(schedule.LAW, dict(steps=4, end=0, slope=48, bend=0))
+    fields = parameters.Diffc(schedule.LAW, dict(steps=4, end=0, slope=48, bend=0))
     payload, _ = diffc.encode(model.sample(7), fields, 100, model, lambda *_: None)
     calls, seen = [], []
     model_predict = model.predict
     model.predict = lambda y, s: calls.append(s) or model_predict(y, s)
-    diffc.decode(payload, 100, SHAPE, fields, (kinds.FLOW, 3), model, lambda done, total: seen.append((done, total)))
+    diffc.decode(payload, 100, SHAPE, fields, (parameters.FLOW, 3), model, lambda done, total: seen.append((done, total)))
     assert len(calls) == 3 + 3                  # no call before the first step, none more than the file needs
     assert seen[-1][0] == seen[-1][1] and [d for d, _ in seen] == sorted(d for d, _ in seen)
 
@@ -131,9 +132,9 @@ def test_the_dial_runs_from_the_posterior_mean_to_the_flow():
         calls.append(level)
         return model.predict(z, level)
 
-    ends = [diffusion.dial(y, sigma, 4, r, counted) for r in (0.0, 0.5, 1.0)]
+    ends = [walk.dial(y, sigma, 4, r, counted) for r in (0.0, 0.5, 1.0)]
     assert len(calls) == 1 + 4 + 4
-    assert torch.equal(ends[0], model.predict(y, sigma)) and torch.equal(ends[2], diffusion.flow(y, sigma, 4, model.predict))
+    assert torch.equal(ends[0], model.predict(y, sigma)) and torch.equal(ends[2], walk.flow(y, sigma, 4, model.predict))
     assert torch.allclose(ends[1], (ends[0] + ends[2]) / 2, atol=1e-5)
     errors = [float((e - clean).square().mean()) for e in ends]
     spreads = [abs(float(e.std()) - 1) for e in ends]
@@ -175,16 +176,16 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_mixture(side):
     grid = [-9 + 0.5 * i for i in range(28)]
     errors = [float((model.predict(clean + math.exp(-g / 2) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(12)), math.exp(-g / 2))
                      - clean).square().sum()) for g in grid]
-    curve = tune.Curve(math.prod(SHAPE), float(clean.square().sum()), grid, errors)
+    curve = fit.Curve(math.prod(SHAPE), float(clean.square().sum()), grid, errors)
     size = 900
     bits = schedule.law_bits(16, 8 * size)
-    law = tune.fit(tune.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 14, dimensions)), bits)
-    fields = kinds.Diffc(schedule.LAW, law, coder=(kinds.TRELLIS, 14 - kinds.CODER_FIRST))
+    law = fit.fit(fit.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 14, dimensions)), bits)
+    fields = parameters.Diffc(schedule.LAW, law, coder=(parameters.TRELLIS, 14 - parameters.CODER_FIRST))
     payload, account = diffc.encode(clean, fields, size, model, lambda *_: None)
     assert 0.85 * sum(s.kl for s in account) < sum(s.delivered for s in account) < 1.1 * sum(s.kl for s in account)
     last = law["end"] / schedule.LAW_LEVEL
     assert 1.02 < 8 * size / model.rate(last) < 1.4
-    latent = diffc.decode(payload, size, SHAPE, fields, (kinds.MEAN, 1), model, lambda *_: None)
+    latent = diffc.decode(payload, size, SHAPE, fields, (parameters.MEAN, 1), model, lambda *_: None)
     assert float((latent * model.mean).sum()) * side > 0                # the side has arrived
     least = model.variance / (1 + model.variance * math.exp(last))
     assert 0.9 * least < float((latent - clean).square().mean()) < 1.15 * least

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pictures import opened, picture, psnr, saved
+from PIL import Image
 
 import pillow_plugin
-from sdf_format import codec, dct
+from sdf_format import codec
+from sdf_format.models import dct
 
 clause = pytest.mark.clause
 

@@ -9,7 +9,7 @@ from conftest import SPEC, clauses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdf_format.entropy import Bits, Exhausted, Numbers, Receiver, Sender
+from sdf_format.coding.entropy import Bits, Exhausted, Numbers, Receiver, Sender
 from sdf_format.errors import BadFile
 
 clause = pytest.mark.clause

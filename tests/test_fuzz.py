@@ -14,10 +14,10 @@ import pytest
 from fuzz.targets import TARGETS, gaussian_models, mended
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from pictures import opened, saved
+from PIL import Image
 
-from sdf_format.conformance import SUITE
+from sdf_format.inspect.conformance import SUITE
 
 clause = pytest.mark.clause
 

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import picture, saved
 
-from sdf_format import cli, container, dump
+from sdf_format.cli import main as cli
+from sdf_format.container import chunks
 from sdf_format.errors import SdfError
+from sdf_format.inspect import dump
 
 clause = pytest.mark.clause
 
 ANNEX = re.search(r"## Annex A.*?```\n(.*?)```", SPEC.read_text(), re.S)[1]
 EXAMPLE = bytes.fromhex("".join(line.split("#")[0] for line in ANNEX.splitlines()))
-DATA = container.scan(io.BytesIO(EXAMPLE)).find(b"D").offset
+DATA = chunks.scan(io.BytesIO(EXAMPLE)).find(b"D").offset
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_errors_have_the_offset_of_their_chunk(change, offset):
     data = change(EXAMPLE)
     with pytest.raises(SdfError) as caught:
         stream = io.BytesIO(data)
-        container.verify(stream, container.scan(stream))
+        chunks.verify(stream, chunks.scan(stream))
     assert caught.value.offset == offset
     assert f"offset {offset}" in str(caught.value)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdf_format.rcc import codebook, integers, trellis
+from sdf_format.coding.rcc import codebook, integers, trellis
 
 clause = pytest.mark.clause
 

@@ -14,25 +14,27 @@ from independent import COMPILED, REFUSALS, compiled, facts, parsed, same
 from pictures import picture, saved
 from test_inspection import EXAMPLE
 
-from sdf_format import alpha, container, kinds, metadata, report, schedule
+from sdf_format.container import alpha, chunks, metadata, parameters
+from sdf_format.container.header import Header
+from sdf_format.diffusion import schedule
 from sdf_format.errors import SdfError
-from sdf_format.header import Header
+from sdf_format.inspect import report
 
 clause = pytest.mark.clause
 
 FIELDS = [
-    kinds.Diffc(schedule.LAW, dict(steps=9, end=-512, slope=127, bend=-64), seed=2**32 - 1, coder=(kinds.TRELLIS, 10), denoiser=(kinds.MEAN, 1)),
-    kinds.Diffc(schedule.LAW, dict(steps=255, end=511, slope=0, bend=63), denoiser=(kinds.ANCESTRAL, 31), extension=b"later"),
-    kinds.Diffc(schedule.REGISTERED, dict(table=300, gain=2**32 - 1), coder=(kinds.PFR, 0), denoiser=(kinds.FLOW, 8)),
-    kinds.Diffc(schedule.INLINE, dict(steps=3, first=-200, rises=[1, 128], bits=[0, 2**21, 7]), conditioning=kinds.Conditioning("a cat", 2.5, 0.125)),
-    kinds.Diffc(schedule.INLINE, dict(steps=0, first=5, rises=[], bits=[]), seed=128, denoiser=(kinds.BALANCED, 3), extension=b""),
+    parameters.Diffc(schedule.LAW, dict(steps=9, end=-512, slope=127, bend=-64), seed=2**32 - 1, coder=(parameters.TRELLIS, 10), denoiser=(parameters.MEAN, 1)),
+    parameters.Diffc(schedule.LAW, dict(steps=255, end=511, slope=0, bend=63), denoiser=(parameters.ANCESTRAL, 31), extension=b"later"),
+    parameters.Diffc(schedule.REGISTERED, dict(table=300, gain=2**32 - 1), coder=(parameters.PFR, 0), denoiser=(parameters.FLOW, 8)),
+    parameters.Diffc(schedule.INLINE, dict(steps=3, first=-200, rises=[1, 128], bits=[0, 2**21, 7]), conditioning=parameters.Conditioning("a cat", 2.5, 0.125)),
+    parameters.Diffc(schedule.INLINE, dict(steps=0, first=5, rises=[], bits=[]), seed=128, denoiser=(parameters.BALANCED, 3), extension=b""),
 ]
 ALPHA = alpha.encode(np.full((5, 300), 200, np.uint8))
 
 
-def of(fields: kinds.Diffc, payload: bytes = b"payload", **change) -> bytes:
-    header = dict(width=300, height=5, mode="RGBA", kind=kinds.DIFFC, model=1, weights=b"abcd", parameters=kinds.build(fields))
-    return container.build(Header(**header | change), payload, [(b"t", b"\0key\0value"), (b"q", b""), (b"A", ALPHA)])
+def of(fields: parameters.Diffc, payload: bytes = b"payload", **change) -> bytes:
+    header = dict(width=300, height=5, mode="RGBA", kind=parameters.DIFFC, model=1, weights=b"abcd", parameters=parameters.build(fields))
+    return chunks.build(Header(**header | change), payload, [(b"t", b"\0key\0value"), (b"q", b""), (b"A", ALPHA)])
 
 
 def described(data: bytes) -> dict:
@@ -62,18 +64,18 @@ def test_they_agree_on_damaged_files(fields, changes, cut, tail):
         data[place % len(data)] = value
     data = mended(bytes(data[: len(data) + cut]) + tail)
     try:
-        theirs = facts(data) if (file := parsed(data)).chunks[0].body.kind == kinds.DIFFC else None
+        theirs = facts(data) if (file := parsed(data)).chunks[0].body.kind == parameters.DIFFC else None
     except REFUSALS:
         theirs = None
         file = None
     try:
         stream = io.BytesIO(data)
-        found = container.scan(stream)
-        container.verify(stream, found)
-        kinds.parse(found.header)
+        found = chunks.scan(stream)
+        chunks.verify(stream, found)
+        parameters.parse(found.header)
         metadata.read(stream, found)
         if plane := found.find(b"A"):
-            alpha.decode(container.read(stream, plane), found.header.height, found.header.width)
+            alpha.decode(chunks.read(stream, plane), found.header.height, found.header.width)
     except SdfError:
         return
     assert file is not None and theirs is not None and not same(described(data), theirs)

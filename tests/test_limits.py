@@ -11,11 +11,13 @@ import pytest
 from pictures import opened
 
 import pillow_plugin
-from sdf_format import codec, container, kinds, schedule
-from sdf_format.entropy import Receiver
+from sdf_format import codec
+from sdf_format.coding.entropy import Receiver
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import Header
+from sdf_format.diffusion import schedule
 from sdf_format.errors import BadFile, TooMuch
-from sdf_format.header import Header
-from sdf_format.model import MODELS
+from sdf_format.models.loading import MODELS
 from sdf_format.payloads import lowbit
 
 clause = pytest.mark.clause
@@ -25,8 +27,8 @@ WEIGHTS = bytes.fromhex(MODELS[1].sha256)[:4]
 
 def demanding(side: int, steps: int, payload: int = 900) -> bytes:
     """A file of about 1 kB that asks for many pixels and model calls."""
-    fields = kinds.Diffc(schedule.LAW, dict(steps=steps, end=64, slope=20, bend=0))
-    return container.build(Header(side, side, "RGB", 0, 1, WEIGHTS, kinds.build(fields)), bytes(payload))
+    fields = parameters.Diffc(schedule.LAW, dict(steps=steps, end=64, slope=20, bend=0))
+    return chunks.build(Header(side, side, "RGB", 0, 1, WEIGHTS, parameters.build(fields)), bytes(payload))
 
 
 @clause("8")
@@ -78,7 +80,7 @@ def test_a_short_payload_of_levels_cannot_ask_for_memory():
     """Of 2^28 values that the header asks for, only the rows that the payload reaches are made."""
     tracemalloc.start()
     with pytest.raises(BadFile):
-        lowbit.code_values(Receiver(b"\x55" * 900), (1 << 20, 64, 4), 4, kinds.NEIGHBOURS)
+        lowbit.code_values(Receiver(b"\x55" * 900), (1 << 20, 64, 4), 4, parameters.NEIGHBOURS)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50_000_000

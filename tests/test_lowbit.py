@@ -13,11 +13,14 @@ from pictures import opened, picture, psnr, saved
 from pipelines import autoencoder, save
 from test_entropy import Plain
 
-from sdf_format import codec, container, kinds, model, report
-from sdf_format.entropy import Numbers, Sender
+from sdf_format import codec
+from sdf_format.coding.entropy import Numbers, Sender
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import Header
+from sdf_format.container.parameters import Cleanup, Lowbit
 from sdf_format.errors import BadFile, BadInput, Unsupported
-from sdf_format.header import Header
-from sdf_format.kinds import Cleanup, Lowbit
+from sdf_format.inspect import report
+from sdf_format.models import loading
 from sdf_format.payloads import lowbit
 
 clause = pytest.mark.clause
@@ -82,11 +85,11 @@ def test_a_payload_is_read_a_second_time_from_the_specification(levels, shape):
     cells = smooth(*shape)
     scales = lowbit.fitted(cells.reshape(-1, shape[2]), levels)
     places = lowbit.places_of(cells, scales, levels)
-    for contexts, thrift in zip(kinds.CONTEXTS, (0.1, 0.0, 0.1)):
+    for contexts, thrift in zip(parameters.CONTEXTS, (0.1, 0.0, 0.1)):
         coder = Sender()
         lowbit.code_scales(coder, shape[2], scales)
         values = lowbit.code_values(coder, shape, levels, contexts, places, thrift)
-        assert np.abs(values - places.clip(0, levels - 1)).max() <= (1 if contexts == kinds.NEIGHBOURS else 0.5)
+        assert np.abs(values - places.clip(0, levels - 1)).max() <= (1 if contexts == parameters.NEIGHBOURS else 0.5)
         fields, payload = Lowbit(levels, contexts), coder.finish()
         found = decoded(fields, payload, shape)
         np.testing.assert_allclose(found, plain_decode(fields, payload, shape), rtol=1e-6)
@@ -125,30 +128,30 @@ def test_one_bit_of_an_audio_latent_takes_what_it_should():
     """161 positions of 64 channels, 1,288 bytes of bits: nothing to be saved if they are independent; much if they are not."""
     rng = np.random.default_rng(3)
     cells = rng.normal(size=(1, 161, 64))
-    header = Header(0, 0, "stereo", kinds.LOWBIT, 0, bytes(32), b"", 64, 2048, 329728, 44100)
+    header = Header(0, 0, "stereo", parameters.LOWBIT, 0, bytes(32), b"", 64, 2048, 329728, 44100)
     sizes = []
     for share in (0.0, 0.9):
         for t in range(1, 161):
             cells[:, t] = share * cells[:, t - 1] + (1 - share**2) ** 0.5 * cells[:, t]
         fields, payload, arriving = lowbit.send(cells, 2)
-        sizes.append(len(container.build(dataclasses.replace(header, parameters=kinds.build(fields)), payload)))
+        sizes.append(len(chunks.build(dataclasses.replace(header, parameters=parameters.build(fields)), payload)))
         assert np.square(arriving - cells).mean() < 0.39
     assert sizes[0] <= 1288 + 100 and sizes[1] < 0.8 * 1288
 
 
 @clause("5.4")
 def test_header_fields():
-    for fields, body in ((Lowbit(2), "00 02"), (Lowbit(256, 2), "08 80 02"), (Lowbit(4, 1, Cleanup((kinds.FLOW, 3), -5, 64), b"new"), "07 04 23 fb 40 03 6e 65 77")):
-        assert kinds.build(fields) == bytes.fromhex(body)
-        header = Header(8, 8, "RGB", kinds.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8)
-        assert kinds.parse(header) == fields
-        data = container.build(header, b"payload")
+    for fields, body in ((Lowbit(2), "00 02"), (Lowbit(256, 2), "08 80 02"), (Lowbit(4, 1, Cleanup((parameters.FLOW, 3), -5, 64), b"new"), "07 04 23 fb 40 03 6e 65 77")):
+        assert parameters.build(fields) == bytes.fromhex(body)
+        header = Header(8, 8, "RGB", parameters.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8)
+        assert parameters.parse(header) == fields
+        data = chunks.build(header, b"payload")
         facts = report.describe(io.BytesIO(data), len(data))
-        assert facts["levels"] == fields.levels and facts["contexts"] == kinds.CONTEXTS[fields.contexts]
+        assert facts["levels"] == fields.levels and facts["contexts"] == parameters.CONTEXTS[fields.contexts]
     for body, error in (("10 02", Unsupported), ("0c 02", Unsupported), ("00 01", BadFile), ("00 81 02", BadFile), ("00", BadFile), ("", BadFile),
                         ("00 02 00", BadFile), ("01 02 20 00 00", BadFile), ("02 02 05 00", BadFile)):
         with pytest.raises(error, match="§5.[45]"):
-            kinds.parse(Header(8, 8, "RGB", kinds.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8))
+            parameters.parse(Header(8, 8, "RGB", parameters.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8))
 
 
 @clause("5.4.1", "5.4.2")
@@ -170,7 +173,7 @@ def test_payloads_that_break_a_rule():
     with pytest.raises(BadFile, match="§5.6.1|§5.4"):          # as if the latent had more channels
         decoded(fields, payload, (4, 5, 9))
     with pytest.raises(Unsupported, match="§4.5 clean-up"):
-        decoded(Lowbit(16, fields.contexts, Cleanup((kinds.MEAN, 1), 0, 64)), payload, shape)
+        decoded(Lowbit(16, fields.contexts, Cleanup((parameters.MEAN, 1), 0, 64)), payload, shape)
 
 
 @clause("5.4.2")
@@ -199,14 +202,14 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.parametrize("name, size", [("4", (33, 20)), ("16", (21, 12)), ("32", (21, 12)), ("4", (1, 1)), ("32", (1, 1))])
 def test_pictures_of_any_size_through_any_autoencoder(name, size, folders):
     image = picture(*size)
-    found = model.find(folders[name])
-    loaded = model.load(found, "cpu")
+    found = loading.find(folders[name])
+    loaded = loading.load(found, "cpu")
     plain = loaded.decode(loaded.encode(codec.padded(np.array(image), found.spec)))[: image.height, : image.width]
     errors = []
     for bits in (1, 4, 8):
         data = saved(image, kind="lowbit", model=str(folders[name]), bits=bits, device="cpu")
-        header = container.scan(io.BytesIO(data)).header
-        assert (header.kind, header.channels, kinds.parse(header).levels) == (kinds.LOWBIT, int(name), 1 << bits)
+        header = chunks.scan(io.BytesIO(data)).header
+        assert (header.kind, header.channels, parameters.parse(header).levels) == (parameters.LOWBIT, int(name), 1 << bits)
         out = opened(data)
         assert out.size == image.size
         errors.append(np.square(np.asarray(out, float) - plain).mean())

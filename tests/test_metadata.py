@@ -7,11 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
 from pictures import opened, picture, saved
+from PIL import Image, ImageCms
 
 import pillow_plugin
-from sdf_format import cli, container, mark
+from sdf_format.cli import main as cli
+from sdf_format.container import chunks, mark
 from sdf_format.errors import BadInput, SdfError
 
 clause = pytest.mark.clause
@@ -20,9 +21,9 @@ TITLE = b'<rdf:Description rdf:about="" xmlns:photoshop="http://ns.adobe.com/pho
 ALL = dict(icc_profile=b"profile" * 9, xmp=RDF % TITLE, text={"Title": "Hafen", "Comment": "grün"}, dpi=(300, 150))
 
 
-def chunks(data: bytes) -> dict[str, bytes]:
+def chunks_of(data: bytes) -> dict[str, bytes]:
     stream = io.BytesIO(data)
-    return {c.type.decode(): container.read(stream, c) for c in container.scan(stream).chunks[1:]}
+    return {c.type.decode(): chunks.read(stream, c) for c in chunks.scan(stream).chunks[1:]}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_exif_that_is_none_opens_all_the_same():
 
 @clause("3.4")
 def test_bodies_are_compressed_where_that_is_smaller():
-    found = chunks(saved(picture(), quality=5, xmp=b"<x/>" * 500, text={"k": "v"}))
+    found = chunks_of(saved(picture(), quality=5, xmp=b"<x/>" * 500, text={"k": "v"}))
     assert found["x"][0] == 1 and len(found["x"]) < 100
     assert found["t"] == b"\0k\0v"
 
@@ -87,10 +88,10 @@ def test_a_profile_for_other_colours_is_not_inherited():
 @clause("3.7")
 def test_every_picture_is_marked_and_no_byte_of_the_file_is():
     data = saved(picture(), quality=10)
-    assert set(chunks(data)) == {"D"}
+    assert set(chunks_of(data)) == {"D"}
     image = opened(data)
     assert image.getxmp()["xmpmeta"]["RDF"]["Description"]["DigitalSourceType"] == mark.TERM
-    assert set(chunks(saved(picture(), quality=10, xmp=image.info["xmp"]))) == {"D"}
+    assert set(chunks_of(saved(picture(), quality=10, xmp=image.info["xmp"]))) == {"D"}
 
 
 @clause("3.7")
@@ -143,11 +144,11 @@ def test_an_untouched_file_is_copied_to_the_byte(rich, tmp_path):
 
 @clause("3.2")
 def test_metadata_is_edited_without_coding_the_picture_again(rich):
-    others = [(k.encode(), body) for k, body in chunks(rich).items() if k not in "Dt"]
-    unknown = container.build(container.scan(io.BytesIO(rich)).header, chunks(rich)["D"],
+    others = [(k.encode(), body) for k, body in chunks_of(rich).items() if k not in "Dt"]
+    unknown = chunks.build(chunks.scan(io.BytesIO(rich)).header, chunks_of(rich)["D"],
                               [*others, (b"t", b"\0Title\0Hafen"), (b"q", b"of tomorrow")])
     edited = saved(opened(unknown), exif=None, comment="new")
-    before, after = chunks(unknown), chunks(edited)
+    before, after = chunks_of(unknown), chunks_of(edited)
     assert {k: after[k] for k in "pqDix"} == {k: before[k] for k in "pqDix"} and "e" not in after
     assert opened(edited).text == {"Title": "Hafen", "Comment": "new"}
     assert (np.asarray(opened(edited)) == np.asarray(opened(rich))).all()
@@ -157,7 +158,7 @@ def test_changed_pixels_and_other_keywords_are_coded_again(rich):
     assert saved(opened(rich), quality=30) != rich
     image = opened(rich)
     image.putpixel((0, 0), (1, 2, 3))
-    assert chunks(saved(image, quality=5))["D"] != chunks(rich)["D"]
+    assert chunks_of(saved(image, quality=5))["D"] != chunks_of(rich)["D"]
 
 
 def test_a_damaged_file_is_not_copied(rich):

@@ -6,9 +6,9 @@ import pytest
 import standins
 import torch
 
-from sdf_format import model
 from sdf_format.bench import models
 from sdf_format.errors import BadInput
+from sdf_format.models import loading
 
 PARAMETERS = {              # of the published networks; of SD 3.5 medium no exact number was found
     "sd15": 859_520_964, "sd21": 865_910_724, "sdxl": 2_567_463_684, "flux1-dev": 11_901_408_320, "z-image-turbo": 6_154_908_736,
@@ -19,7 +19,7 @@ SMALL = dict(block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4,
 
 
 def parameters(name: str, config: dict) -> int:
-    pipeline = model.MODELS[model.by_name(name)].published.settings.pipeline
+    pipeline = loading.MODELS[loading.by_name(name)].published.settings.pipeline
     return sum(p.numel() for p in models.network(pipeline, config, torch.device("meta")).parameters())
 
 
@@ -29,7 +29,7 @@ def test_shapes_are_the_published_ones(name):
 
 
 def test_the_refiner_too():
-    assert list(models.REFINERS) == [s.name for s in model.MODELS.values() if s.published and s.published.refiner] == ["sdxl"]
+    assert list(models.REFINERS) == [s.name for s in loading.MODELS.values() if s.published and s.published.refiner] == ["sdxl"]
     assert parameters("sdxl", models.REFINERS["sdxl"]) == REFINER
 
 
@@ -56,24 +56,24 @@ def test_an_encoder_asks_as_often_as_the_benchmark_says():
     """A prediction for every step but the first, and those that the plan is made from."""
     from test_models_laws import ideal
 
-    from sdf_format import plan
+    from sdf_format.payloads import diffc_encoder
 
     made, calls = ideal("epsilon"), []
     predict = made.predict
     made.predict = lambda y, sigma: calls.append(sigma) or predict(y, sigma)
     latent = torch.randn(1, 4, 64, 96, generator=torch.Generator().manual_seed(0))
-    _, _, steps = plan.encode(latent, made, model.MODELS[2], plan.Wishes(), lambda fields: 1000, lambda *_: None)
+    _, _, steps = diffc_encoder.encode(latent, made, loading.MODELS[2], diffc_encoder.Wishes(), lambda fields: 1000, lambda *_: None)
     assert len(calls) == len(steps) - 1 + models.MEASURED
 
 
 def test_large_pictures_are_measured_at_the_size_that_a_model_was_trained_at():
     from test_models_laws import ideal
 
-    from sdf_format import tune
+    from sdf_format.diffusion import fit
 
     latent, made, seen = torch.zeros(1, 4, 300, 280), ideal("flow"), []
     predict = made.predict
     made.predict = lambda y, sigma: seen.append(tuple(y.shape[2:])) or predict(y, sigma)
-    tune.measure(latent, made, lambda curve: True)
+    fit.measure(latent, made, lambda curve: True)
     told = made.conditioned("", 1.0)
-    assert seen == [(128, 128)] * tune.WINDOWS and told.window == made.window == 128
+    assert seen == [(128, 128)] * fit.WINDOWS and told.window == made.window == 128

@@ -10,7 +10,10 @@ import pytest
 from pictures import opened, picture, saved
 from pipelines import add_text, save
 
-from sdf_format import cli, container, kinds, model, schedule
+from sdf_format.cli import main as cli
+from sdf_format.container import chunks, parameters
+from sdf_format.diffusion import schedule
+from sdf_format.models import loading
 from sdf_format.models.stable import Stable
 
 clause = pytest.mark.clause
@@ -48,14 +51,14 @@ def test_a_model_gets_its_own_schedule(tmp_path, monkeypatch, capsys):
     known = schedule.registry() | {int(number): entry}
     monkeypatch.setattr(schedule, "registry", lambda: known)
     data = saved(picture(40, 24), model=str(folder), table=int(number), target_bytes=200, denoiser=("flow", 1), device="cpu")
-    fields = kinds.parse(container.scan(io.BytesIO(data)).header)
+    fields = parameters.parse(chunks.scan(io.BytesIO(data)).header)
     assert (fields.form, fields.schedule["table"]) == (schedule.REGISTERED, int(number))
     assert np.asarray(opened(data)).shape == (24, 40, 3)
 
 
 @clause("5.2")
 def test_the_command_takes_guidance_for_coding_and_for_denoising(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_folders", [])
     folder = add_text(save("epsilon", tmp_path / "told"))
     picture(40, 24).save(tmp_path / "a.png")
     command = ["encode", str(tmp_path / "a.png"), str(tmp_path / "a.sdf"), "--model", str(folder), "--target-bytes", "200", "--device", "cpu",
@@ -63,5 +66,5 @@ def test_the_command_takes_guidance_for_coding_and_for_denoising(tmp_path, monke
     for given, kept in ((["1.5"], (1.5, 1.5)), (["1", "4"], (1.0, 4.0))):
         assert cli.main([*command, *given]) == 0
         with open(tmp_path / "a.sdf", "rb") as stream:
-            assert kinds.parse(container.scan(stream).header).conditioning == kinds.Conditioning("a fox", *kept)
+            assert parameters.parse(chunks.scan(stream).header).conditioning == parameters.Conditioning("a fox", *kept)
     assert cli.main([*command, "1", "2", "3"]) == 1 and "3 numbers of guidance" in capsys.readouterr().err

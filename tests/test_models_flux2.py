@@ -9,15 +9,14 @@ import torch
 from pictures import picture
 from pipelines import save
 
-from sdf_format import model
-from sdf_format.models import stable
+from sdf_format.models import loading, stable
 
 
 @pytest.mark.clause("4.4")
 def test_latents_are_those_of_diffusers_own_pipeline(tmp_path):
     folder = save("flux2", tmp_path / "flux2")
     pipe = diffusers.DiffusionPipeline.from_pretrained(folder, text_encoder=None, tokenizer=None)
-    ours = stable.load(model.find(folder).checkpoint, "cpu")
+    ours = stable.load(loading.find(folder).checkpoint, "cpu")
     pixels = np.asarray(picture(48, 32))
     planes = torch.tensor(pixels).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.inference_mode():
@@ -34,6 +33,6 @@ def test_latents_are_those_of_diffusers_own_pipeline(tmp_path):
 @pytest.mark.clause("4.5")
 def test_its_autoencoder_alone(tmp_path):
     save("flux2", tmp_path / "flux2")
-    lone = model.load_autoencoder(tmp_path / "flux2" / "vae", "cpu")
-    found = model.find(tmp_path / "flux2" / "vae")
+    lone = loading.load_autoencoder(tmp_path / "flux2" / "vae", "cpu")
+    found = loading.find(tmp_path / "flux2" / "vae")
     assert (found.spec.channels, found.spec.cell) == (lone.channels, lone.cell) == (4, 8)

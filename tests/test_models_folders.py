@@ -12,16 +12,15 @@ import pytest
 from pictures import opened, picture, saved
 from pipelines import save
 
-from sdf_format import checkpoint, model
 from sdf_format.errors import MissingModel
-from sdf_format.models import laws
+from sdf_format.models import checkpoint, laws, loading
 
 clause = pytest.mark.clause
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_folders", [])
 
 
 def change(file: Path, **values) -> None:
@@ -32,7 +31,7 @@ def change(file: Path, **values) -> None:
 def test_an_image_to_image_pipeline_is_its_text_to_image_one(tmp_path):
     one, two = save("sd3", tmp_path / "one"), save("sd3", tmp_path / "two")
     change(two / "model_index.json", _class_name="StableDiffusion3Img2ImgPipeline")
-    assert model.find(two).sha256 == model.find(one).sha256
+    assert loading.find(two).sha256 == loading.find(one).sha256
     assert all(hasattr(diffusers, name) for name in (*checkpoint.ALIASES, *checkpoint.NETWORKS))
     assert set(checkpoint.ALIASES.values()) <= set(checkpoint.NETWORKS)
 
@@ -51,8 +50,8 @@ def test_zero_terminal_snr_is_that_of_diffusers(schedule):
 def test_a_model_of_zero_terminal_snr_goes_through_a_file(tmp_path):
     folder, plain = save("v_prediction", tmp_path / "zero"), save("v_prediction", tmp_path / "plain")
     change(folder / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
-    assert model.find(folder).checkpoint.settings().betas[0] == "scaled_linear_zero_snr"
-    assert model.find(folder).sha256 != model.find(plain).sha256
+    assert loading.find(folder).checkpoint.settings().betas[0] == "scaled_linear_zero_snr"
+    assert loading.find(folder).sha256 != loading.find(plain).sha256
     data = saved(picture(40, 24), model=str(folder), target_bytes=140, steps=3, denoiser=("flow", 1), device="cpu")
     assert opened(data).load()
 
@@ -69,4 +68,4 @@ def test_what_has_no_adapter_says_why(file, values, message, tmp_path):
     folder = save("epsilon", tmp_path / "odd")
     change(folder / file, **values)
     with pytest.raises(MissingModel, match=message):
-        model.find(folder)
+        loading.find(folder)

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from pipelines import CHANNELS
 from test_spec import table
 
-from sdf_format import checkpoint, diffusion, kinds, model, schedule, tune
-from sdf_format.checkpoint import Settings
-from sdf_format.models import laws, tiles
+from sdf_format.coding.rcc import trellis
+from sdf_format.container import parameters
+from sdf_format.diffusion import fit, schedule, walk
+from sdf_format.models import checkpoint, laws, loading, tiles
+from sdf_format.models.checkpoint import Settings
 from sdf_format.models.stable import Stable
 from sdf_format.payloads import diffc
-from sdf_format.rcc import trellis
 
 clause = pytest.mark.clause
 abars = st.floats(1e-4, 1 - 1e-4)
 values = st.floats(-5, 5)
-PUBLISHED = {spec.name: spec for spec in model.MODELS.values() if spec.published}
+PUBLISHED = {spec.name: spec for spec in loading.MODELS.values() if spec.published}
 BETAS = ("scaled_linear", 0.00085, 0.012, 1000)
 
 
@@ -141,13 +142,13 @@ def test_rate_and_distortion_of_an_ideal_model(prediction):
     clean = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     grid = [-6 + 0.5 * i for i in range(20)]
     numel = math.prod(shape)
-    curve = tune.Curve(numel, float(numel), grid, [numel / (1 + math.exp(g)) for g in grid])
+    curve = fit.Curve(numel, float(numel), grid, [numel / (1 + math.exp(g)) for g in grid])
     bits = schedule.law_bits(16, 7200)
-    law = tune.fit(tune.ideal_levels(curve, bits, lambda b, d: trellis.capacity(b, 12, d)), bits)
-    fields = kinds.Diffc(schedule.LAW, law)
+    law = fit.fit(fit.ideal_levels(curve, bits, lambda b, d: trellis.capacity(b, 12, d)), bits)
+    fields = parameters.Diffc(schedule.LAW, law)
     made = ideal(prediction)
     payload, _ = diffc.encode(clean, fields, 900, made, lambda *_: None)
-    latent = diffc.decode(payload, 900, shape, fields, (kinds.MEAN, 1), made, lambda *_: None)
+    latent = diffc.decode(payload, 900, shape, fields, (parameters.MEAN, 1), made, lambda *_: None)
     snr = math.exp(law["end"] / schedule.LAW_LEVEL)
     assert 1.0 < 7200 / (0.5 * numel * math.log2(1 + snr)) < 1.4
     assert float((latent - clean).square().mean()) == pytest.approx(1 / (1 + snr), rel=0.12)
@@ -162,7 +163,7 @@ def test_flow_is_diffusers_dpm_solver(monkeypatch):
     def predict(y: torch.Tensor, s: float) -> torch.Tensor:
         return torch.tanh(y / (1 + s * s))
 
-    ours = diffusion.flow(y, sigma, steps, predict)
+    ours = walk.flow(y, sigma, steps, predict)
     solver = diffusers.DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", solver_order=2, prediction_type="sample",
                                                    lower_order_final=True, final_sigmas_type="zero")
     solver.set_timesteps(steps)

@@ -12,35 +12,39 @@ import torch
 from pictures import opened, picture, saved
 from pipelines import add_text, save
 
-from sdf_format import codec, container, diffusion, kinds, model, report, schedule
+from sdf_format import codec
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import Header
+from sdf_format.diffusion import schedule, walk
 from sdf_format.errors import BadFile, BadInput, MissingModel, Unsupported
-from sdf_format.header import Header
+from sdf_format.inspect import report
+from sdf_format.models import loading
 
 clause = pytest.mark.clause
 
 
 @clause("5.2")
-@pytest.mark.parametrize("told", [kinds.Conditioning(), kinds.Conditioning("a red fox, evening light"), kinds.Conditioning("ä" * 500, 0, 31.875),
-                                  kinds.Conditioning("", 3.5, 1.25)])
+@pytest.mark.parametrize("told", [parameters.Conditioning(), parameters.Conditioning("a red fox, evening light"), parameters.Conditioning("ä" * 500, 0, 31.875),
+                                  parameters.Conditioning("", 3.5, 1.25)])
 def test_conditioning_is_written_and_read(told):
-    fields = kinds.Diffc(schedule.LAW, dict(steps=1, end=0, slope=1, bend=0), conditioning=told, extension=b"x")
-    header = Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", kinds.build(fields))
-    assert kinds.parse(header) == fields
-    if told == kinds.Conditioning():
+    fields = parameters.Diffc(schedule.LAW, dict(steps=1, end=0, slope=1, bend=0), conditioning=told, extension=b"x")
+    header = Header(1, 1, "RGB", parameters.DIFFC, 1, b"....", parameters.build(fields))
+    assert parameters.parse(header) == fields
+    if told == parameters.Conditioning():
         assert header.parameters[0] & 0x40 == 0
 
 
 @clause("5.2")
 def test_conditioning_has_limits():
     law = dict(steps=1, end=0, slope=1, bend=0)
-    for told in (kinds.Conditioning("x" * 8193), kinds.Conditioning("", 32), kinds.Conditioning("", 1, -1)):
+    for told in (parameters.Conditioning("x" * 8193), parameters.Conditioning("", 32), parameters.Conditioning("", 1, -1)):
         with pytest.raises(BadInput):
-            kinds.build(kinds.Diffc(schedule.LAW, law, conditioning=told))
-    good = kinds.build(kinds.Diffc(schedule.LAW, law, conditioning=kinds.Conditioning("fox")))
+            parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=told))
+    good = parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=parameters.Conditioning("fox")))
     assert good.endswith(b"\x08\x08\x04\x00fox")
     for bad in (good[:-3] + b"\xff\xfe\xfd", good[:-4] + b"\x07fox"):
         with pytest.raises(BadFile):
-            kinds.parse(Header(1, 1, "RGB", kinds.DIFFC, 1, b"....", bad))
+            parameters.parse(Header(1, 1, "RGB", parameters.DIFFC, 1, b"....", bad))
 
 
 @clause("5.2", "7.2")
@@ -49,19 +53,19 @@ def test_a_prompt_is_heard_and_kept(tmp_path):
     image = picture(40, 24)
     options = dict(model=folder, target_bytes=200, device="cpu", denoiser=("flow", 2), prompt="a fox", guidance=(1.0, 6.1))
     data = saved(image, **options)
-    header = container.scan(io.BytesIO(data)).header
-    assert kinds.parse(header).conditioning == kinds.Conditioning("a fox", 1.0, 6.125)
+    header = chunks.scan(io.BytesIO(data)).header
+    assert parameters.parse(header).conditioning == parameters.Conditioning("a fox", 1.0, 6.125)
     assert report.describe(io.BytesIO(data), len(data))["prompt"] == "a fox"
-    stable = model.load(model.find(folder), "cpu")
+    stable = loading.load(loading.find(folder), "cpu")
     y = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     told, more, empty = (stable.conditioned(p, g).predict(y, 1.0) for p, g in (("a fox", 1.0), ("a fox", 3.0), ("", 1.0)))
     assert not torch.equal(told, empty)
     assert torch.allclose(more, empty + 3 * (told - empty), atol=1e-4)
     assert torch.equal(empty, stable.predict(y, 1.0))
-    fields = kinds.parse(header)
-    parts = container.scan(io.BytesIO(data))
-    deaf = dataclasses.replace(header, parameters=kinds.build(dataclasses.replace(fields, conditioning=kinds.Conditioning())))
-    other = codec.decode_bytes(container.build(deaf, container.read(io.BytesIO(data), parts.find(b"D"))), device="cpu")[0]
+    fields = parameters.parse(header)
+    parts = chunks.scan(io.BytesIO(data))
+    deaf = dataclasses.replace(header, parameters=parameters.build(dataclasses.replace(fields, conditioning=parameters.Conditioning())))
+    other = codec.decode_bytes(chunks.build(deaf, chunks.read(io.BytesIO(data), parts.find(b"D"))), device="cpu")[0]
     assert (np.asarray(opened(data)) == np.asarray(opened(data))).all() and (np.asarray(opened(data)) != other).any()
 
 
@@ -103,10 +107,10 @@ def test_ancestral_sampling_of_a_gaussian_source():
     generator = torch.Generator().manual_seed(0)
     clean = torch.randn(1, 4, 64, 64, generator=generator)
     y = clean + torch.randn(clean.shape, generator=generator)
-    found = diffusion.ancestral(y, 1.0, 60, lambda y, s: y / (1 + s * s), lambda step: torch.randn(y.shape, generator=generator))
+    found = walk.ancestral(y, 1.0, 60, lambda y, s: y / (1 + s * s), lambda step: torch.randn(y.shape, generator=generator))
     assert float(found.std()) == pytest.approx(1, abs=0.03)
     assert float((found - clean).square().mean()) == pytest.approx(1.0, abs=0.06)
-    assert math.isclose(float(diffusion.ancestral(y, 1.0, 1, lambda y, s: y / 2, lambda step: y).sum()), float((y / 2).sum()))
+    assert math.isclose(float(walk.ancestral(y, 1.0, 1, lambda y, s: y / 2, lambda step: y).sum()), float((y / 2).sum()))
 
 
 @clause("7.2", "6.1.1")
@@ -114,4 +118,4 @@ def test_ancestral_decodes_the_same_every_time():
     data = saved(picture(48, 32), target_bytes=200, denoiser=("ancestral", 4))
     first = np.asarray(opened(data))
     assert (first == np.asarray(opened(data))).all()
-    assert (first != codec.decode_bytes(data, denoiser=(kinds.FLOW, 4))[0]).any()
+    assert (first != codec.decode_bytes(data, denoiser=(parameters.FLOW, 4))[0]).any()

@@ -13,8 +13,10 @@ from pictures import opened, picture, psnr, saved
 from PIL import ImageFile
 from standins import NAMES, save
 
-from sdf_format import batch, codec, container, kinds, model
+from sdf_format import batch, codec
+from sdf_format.container import chunks, parameters
 from sdf_format.errors import MissingModel
+from sdf_format.models import loading
 
 clause = pytest.mark.clause
 GIVEN = os.environ.get("SDF_MODEL_DIR", "")
@@ -24,9 +26,9 @@ RMS, PEAK = 1.5, 40         # §9
 
 def present(name: str) -> bool:
     """Whether the real weights are there; their hash is not computed yet."""
-    from sdf_format.checkpoint import located
+    from sdf_format.models.checkpoint import located
 
-    return located((name, model.MODELS[model.by_name(name)].published.repository.rpartition("/")[2]))[0] is not None
+    return located((name, loading.MODELS[loading.by_name(name)].published.repository.rpartition("/")[2]))[0] is not None
 
 
 def skipped(name: str):
@@ -43,7 +45,7 @@ class Given:
 
     @property
     def size(self) -> tuple[int, int]:
-        spec = model.MODELS[model.by_name(self.name)]
+        spec = loading.MODELS[loading.by_name(self.name)]
         return (spec.published.settings.native,) * 2 if self.real else (spec.least + 8, spec.least - 24)
 
 
@@ -71,8 +73,8 @@ def test_a_registered_model_goes_through_files(given):
     options = dict(model=given.name, denoiser=("flow", 2), device=DEVICE)
     data = saved(image, target_bytes=budget, **options)
     assert len(data) <= budget
-    header = container.scan(io.BytesIO(data)).header
-    found = model.find(given.name)
+    header = chunks.scan(io.BytesIO(data)).header
+    found = loading.find(given.name)
     assert header.model == found.key and header.weights == found.sha256[:4]
     first = opened(data)
     pixels = np.asarray(first)
@@ -103,7 +105,7 @@ def test_a_registered_model_hears_prompts_if_it_has_text_encoders(given):
             saved(image, **options)
         return
     data = saved(image, **options)
-    assert kinds.parse(container.scan(io.BytesIO(data)).header).conditioning.coding == 2.0 and opened(data).load()
+    assert parameters.parse(chunks.scan(io.BytesIO(data)).header).conditioning.coding == 2.0 and opened(data).load()
 
 
 @clause("9")

@@ -13,9 +13,9 @@ import torch
 from pictures import opened, picture, saved
 from pipelines import CHANNELS, KINDS, add_text, save
 
-from sdf_format import batch, model
+from sdf_format import batch
 from sdf_format.errors import BadInput, Unsupported
-from sdf_format.models import prompts, stable
+from sdf_format.models import loading, prompts, stable
 
 clause = pytest.mark.clause
 RMS, PEAK = 1.5, 40         # §9
@@ -29,13 +29,13 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_loaded", {})
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_loaded", {})
+    monkeypatch.setattr(loading, "_folders", [])
 
 
 def predicted(folder: Path, sigma: float = 1.0) -> torch.Tensor:
     y = torch.randn(1, CHANNELS, 16, 16, generator=torch.Generator().manual_seed(0))
-    return stable.load(model.find(folder).checkpoint, "cpu").predict(y, sigma)
+    return stable.load(loading.find(folder).checkpoint, "cpu").predict(y, sigma)
 
 
 @clause("4.4")
@@ -53,9 +53,9 @@ def test_a_compiled_network_reads_what_another_wrote(folders, monkeypatch):
     folder = folders["epsilon"]
     data = saved(picture(24, 24), model=str(folder), target_bytes=140, steps=2, denoiser=("flow", 1), device="cpu")
     want = np.asarray(opened(data), float)
-    monkeypatch.setattr(model, "_loaded", {})
+    monkeypatch.setattr(loading, "_loaded", {})
     monkeypatch.setenv("SDF_COMPILE", "eager")
-    assert model.load(model.find(folder), "cpu").net._compiled_call_impl is not None
+    assert loading.load(loading.find(folder), "cpu").net._compiled_call_impl is not None
     difference = np.asarray(opened(data), float) - want
     assert np.sqrt(np.mean(difference**2)) <= RMS and np.abs(difference).max() <= PEAK
 
@@ -87,7 +87,7 @@ def test_cuda_graphs_are_for_layers_that_stay(offload, mode, monkeypatch):
 
 def test_an_answer_outlives_the_next(folders):
     """CUDA graphs write every answer into the same memory."""
-    made = stable.load(model.find(folders["epsilon"]).checkpoint, "cpu")
+    made = stable.load(loading.find(folders["epsilon"]).checkpoint, "cpu")
     for prediction in ("epsilon", "v_prediction", "sample"):
         object.__setattr__(made.settings, "prediction", prediction)
         place = torch.empty(1, CHANNELS, 16, 16)
@@ -104,37 +104,37 @@ def test_another_precision_reads_the_same_file(folders, monkeypatch):
     """Random networks carry rounding far, so only a coarse picture is compared; the bits lie where they lay."""
     data = saved(picture(40, 24), model=str(folders["v_prediction"]), target_bytes=140, denoiser=("mean", 1), device="cpu")
     want = np.asarray(opened(data), float)
-    monkeypatch.setattr(model, "_loaded", {})
+    monkeypatch.setattr(loading, "_loaded", {})
     monkeypatch.setenv("SDF_DTYPE", "bfloat16")
-    assert model.load(model.find(folders["v_prediction"]), "cpu").net.dtype == torch.bfloat16
+    assert loading.load(loading.find(folders["v_prediction"]), "cpu").net.dtype == torch.bfloat16
     difference = np.asarray(opened(data), float) - want
     assert np.sqrt(np.mean(difference**2)) <= RMS and np.abs(difference).max() <= PEAK
 
 
 def test_a_full_device_makes_room_for_the_next_model(folders, monkeypatch):
     """Models are kept once loaded, but not at the cost of another."""
-    first = model.load(model.find(folders["epsilon"]), "cpu")
-    made, space = model._made, [0]
+    first = loading.load(loading.find(folders["epsilon"]), "cpu")
+    made, space = loading._made, [0]
 
     def short(found, device):
-        if space[0] == 0 or model._loaded:
+        if space[0] == 0 or loading._loaded:
             space[0] += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return made(found, device)
 
-    monkeypatch.setattr(model, "_made", short)
-    assert model.load(model.find(folders["sd3"]), "cpu") is not first and len(model._loaded) == 1 and space == [1]
-    model._loaded.clear()
+    monkeypatch.setattr(loading, "_made", short)
+    assert loading.load(loading.find(folders["sd3"]), "cpu") is not first and len(loading._loaded) == 1 and space == [1]
+    loading._loaded.clear()
     space[0] = 0
     with pytest.raises(Unsupported, match="does not fit into the memory of cpu; SDF_OFFLOAD=1"):
-        model.load(model.find(folders["sd3"]), "cpu")
+        loading.load(loading.find(folders["sd3"]), "cpu")
 
 
 @clause("5.2")
 def test_threads_with_new_prompts_wait_for_each_other(tmp_path, monkeypatch):
     """Text encoders are large: one thread loads them, whatever the number of prompts; and what is no longer kept is made again."""
     folder = add_text(save("epsilon", tmp_path / "told"))
-    made = stable.load(model.find(folder).checkpoint, "cpu")
+    made = stable.load(loading.find(folder).checkpoint, "cpu")
     monkeypatch.setattr(stable, "PROMPTS_KEPT", 1)
     embed, busy, most = prompts.embed, [0], [0]
 
@@ -161,7 +161,7 @@ def test_what_a_network_is_told_goes_to_its_device():
 
 def test_text_encoders_that_do_not_fit_say_what_to_do(tmp_path, monkeypatch):
     folder = add_text(save("epsilon", tmp_path / "told"))
-    made = stable.load(model.find(folder).checkpoint, "cpu")
+    made = stable.load(loading.find(folder).checkpoint, "cpu")
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "to", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(Unsupported, match="text encoders in .* do not fit into the memory of cpu; SDF_OFFLOAD=1 runs them on the CPU"):
         made.predict(torch.zeros(1, CHANNELS, 16, 16), 1.0)

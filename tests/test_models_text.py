@@ -12,9 +12,9 @@ import torch
 from pictures import opened, picture, saved
 from pipelines import KINDS, add_text, save
 
-from sdf_format import checkpoint, container, kinds, model
+from sdf_format.container import chunks, parameters
 from sdf_format.errors import MissingModel
-from sdf_format.models import laws
+from sdf_format.models import checkpoint, laws, loading
 from sdf_format.models.stable import Stable
 
 clause = pytest.mark.clause
@@ -30,13 +30,13 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_folders", [])
-    monkeypatch.setattr(model, "_loaded", {})
+    monkeypatch.setattr(loading, "_folders", [])
+    monkeypatch.setattr(loading, "_loaded", {})
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def loaded(folder: Path) -> Stable:
-    return model.load(model.find(folder), "cpu")
+    return loading.load(loading.find(folder), "cpu")
 
 
 def heard(net: torch.nn.Module, work) -> dict:
@@ -119,8 +119,8 @@ def test_prompt_and_guidance_go_through_a_file(kind, folders):
     folder = str(folders[kind])
     options = dict(model=folder, target_bytes=220, device="cpu", denoiser=("flow", 2))
     data = saved(picture(40, 24), **options, prompt=PROMPT, guidance=(1.5, GUIDANCE))
-    header = container.scan(io.BytesIO(data)).header
-    assert kinds.parse(header).conditioning == kinds.Conditioning(PROMPT, 1.5, GUIDANCE)
+    header = chunks.scan(io.BytesIO(data)).header
+    assert parameters.parse(header).conditioning == parameters.Conditioning(PROMPT, 1.5, GUIDANCE)
     first = np.asarray(opened(data))
     assert (first == np.asarray(opened(data))).all()
     assert saved(picture(40, 24), **options, prompt=PROMPT, guidance=(1.5, GUIDANCE)) == data
@@ -161,11 +161,11 @@ def test_text_encoders_count_in_the_hash_and_damaged_ones_are_missing(folders, t
 
     folder = tmp_path / "copy"
     shutil.copytree(folders["sd3"], folder)
-    before = model.find(folder).sha256
+    before = loading.find(folder).sha256
     assert {"text_encoder", "text_encoder_2", "text_encoder_3"} <= set(checkpoint.Checkpoint(folder).parts())
     weights = folder / "text_encoder_3" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x3f")
-    assert model.find(folder).sha256 != before
+    assert loading.find(folder).sha256 != before
     (folder / "tokenizer_3" / "tokenizer.json").write_text("{")
     with pytest.raises(MissingModel, match="text encoders in .*copy do not load"):
         loaded(folder).predict(torch.zeros(1, 4, 16, 16), 1.0)

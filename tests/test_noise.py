@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sdf_format import noise
+from sdf_format.coding import noise
 
 clause = pytest.mark.clause
 

@@ -14,14 +14,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from pictures import picture
+from PIL import Image
 
 tomllib = pytest.importorskip("tomllib")         # Python 3.11
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SOURCES = ("sdf_format", "pillow_plugin", "cuda", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
+SOURCES = ("sdf_format", "pillow_plugin", "cuda", "pyproject.toml", "setup.py", "README.md", "LICENSE", "constraints.txt")
 
 
 def needs(*names: str) -> None:

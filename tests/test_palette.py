@@ -16,11 +16,15 @@ from pipelines import autoencoder, save
 from test_autoencoders import oobleck
 from test_entropy import Plain
 
-from sdf_format import batch, cli, codec, container, dump, kinds, model, report, sound
-from sdf_format.entropy import Sender
+from sdf_format import batch, codec, sound
+from sdf_format.cli import main as cli
+from sdf_format.coding.entropy import Sender
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import Header
+from sdf_format.container.parameters import Cleanup, Palette
 from sdf_format.errors import BadFile, BadInput, MissingModel, Unsupported
-from sdf_format.header import Header
-from sdf_format.kinds import Cleanup, Palette
+from sdf_format.inspect import dump, report
+from sdf_format.models import loading
 from sdf_format.payloads import palette
 
 clause = pytest.mark.clause
@@ -155,19 +159,19 @@ def test_latents_with_few_different_cells():
 
 @clause("5.3", "5.5")
 def test_header_fields():
-    def header(parameters: bytes, **change) -> Header:
-        return Header(**dict(width=8, height=8, mode="RGB", kind=kinds.PALETTE, model=0, weights=bytes(32), parameters=parameters, channels=4,
+    def header(body: bytes, **change) -> Header:
+        return Header(**dict(width=8, height=8, mode="RGB", kind=parameters.PALETTE, model=0, weights=bytes(32), parameters=body, channels=4,
                                        cell=8) | change)
 
     for fields, data in ((Palette(256, 1, -4), "00 80 02 01 fc"), (Palette(16, 4, 5, 32), "02 10 04 05 20"),
-                         (Palette(1, 2, 0, 0, Cleanup((kinds.FLOW, 4), -3, 90), b"new"), "05 01 02 00 24 fd 5a 03 6e 65 77")):
-        assert kinds.build(fields) == bytes.fromhex(data) and kinds.parse(header(bytes.fromhex(data))) == fields
+                         (Palette(1, 2, 0, 0, Cleanup((parameters.FLOW, 4), -3, 90), b"new"), "05 01 02 00 24 fd 5a 03 6e 65 77")):
+        assert parameters.build(fields) == bytes.fromhex(data) and parameters.parse(header(bytes.fromhex(data))) == fields
     for data, error, said in (("08 10 01 00", Unsupported, "reserved"), ("80 10 01 00", Unsupported, "reserved"), ("00 00 01 00", BadFile, "colours: 0"),
                               ("00 81 20 01 00", BadFile, "colours: 4097"), ("00 10 00 00", BadFile, "groups: 0"), ("00 10 05 00", BadFile, "groups: 5 for 4"),
                               ("02 10 01 00 00", BadFile, "dithering: 0"), ("02 10 01 00 41", BadFile, "dithering: 65"), ("00 10 01", BadFile, "parameters"),
                               ("00 10 01 00 00", BadFile, "parameters"), ("01 10 01 00 44 00 40", Unsupported, "denoiser 2"), ("", BadFile, "flags")):
         with pytest.raises(error, match=said):
-            kinds.parse(header(bytes.fromhex(data)))
+            parameters.parse(header(bytes.fromhex(data)))
 
 
 @clause("5.3", "5.3.1", "5.6.1")
@@ -225,14 +229,14 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_folders", [])
     monkeypatch.delenv("SDF_MODEL_DIR", raising=False)
 
 
 def through(image, folder: Path) -> np.ndarray:
     """What the autoencoder alone makes of a picture."""
-    found = model.find(folder)
-    loaded = model.load(found, "cpu")
+    found = loading.find(folder)
+    loaded = loading.load(found, "cpu")
     return loaded.decode(loaded.encode(codec.padded(np.array(image), found.spec)))[: image.height, : image.width]
 
 
@@ -242,13 +246,13 @@ def through(image, folder: Path) -> np.ndarray:
 def test_an_autoencoder_alone_is_model_enough(name, size, options, folders, monkeypatch):
     image = picture(*size)
     data = saved(image, kind="palette", model=str(folders[name]), device="cpu", **options)
-    header = container.scan(io.BytesIO(data)).header
-    assert (header.kind, header.model, header.channels, header.cell) == (kinds.PALETTE, 0, 6 if name == "tiny" else int(name), 2)
+    header = chunks.scan(io.BytesIO(data)).header
+    assert (header.kind, header.model, header.channels, header.cell) == (parameters.PALETTE, 0, 6 if name == "tiny" else int(name), 2)
     first = opened(data)
     assert first.size == image.size and first.mode == "RGB" and first.load()
     if not options:                             # 256 vectors for at most 170 cells
         assert np.abs(np.asarray(first, float) - through(image, folders[name])).mean() < 3
-    monkeypatch.setattr(model, "_folders", [])  # as in another process, which is told where models are
+    monkeypatch.setattr(loading, "_folders", [])  # as in another process, which is told where models are
     with pytest.raises(MissingModel, match="SDF_MODEL_DIR"):
         opened(data).load()
     monkeypatch.setenv("SDF_MODEL_DIR", str(folders[name].parent))
@@ -277,8 +281,8 @@ def test_a_budget_is_kept_and_used(target, folders):
 def test_a_pipelines_network_cleans_up(folders, monkeypatch):
     image, options = picture(40, 24), dict(kind="palette", model=str(folders["pipeline"]), colours=16, device="cpu")
     data = [saved(image, cleanup=steps, **options) for steps in (0, 1, 3)]
-    fields = [kinds.parse(container.scan(io.BytesIO(d)).header).cleanup for d in data]
-    assert fields[0] is None and fields[1].denoiser == (kinds.MEAN, 1) and fields[2].denoiser == (kinds.FLOW, 3)
+    fields = [parameters.parse(chunks.scan(io.BytesIO(d)).header).cleanup for d in data]
+    assert fields[0] is None and fields[1].denoiser == (parameters.MEAN, 1) and fields[2].denoiser == (parameters.FLOW, 3)
     assert [len(d) - len(data[0]) for d in data] == [0, 3, 3]
     pictures = [np.asarray(opened(d)) for d in data]
     assert (pictures[0] != pictures[1]).any() and (pictures[1] != pictures[2]).any()
@@ -306,7 +310,7 @@ def test_requests_that_make_no_sense(folders):
 
 
 def test_values_that_are_not_finite_are_refused(folders):
-    found = model.find(folders["4"])
+    found = loading.find(folders["4"])
     latent = torch.zeros(1, 4, 3, 3)
     latent[0, 1, 2, 2] = float("nan")
     with pytest.raises(BadInput, match="not finite"):
@@ -316,19 +320,19 @@ def test_values_that_are_not_finite_are_refused(folders):
 @clause("5.1", "3.3", "4.5")
 def test_files_whose_kind_and_model_do_not_go_together(folders):
     data = saved(picture(40, 24), kind="palette", model=str(folders["4"]), device="cpu")
-    file = container.scan(io.BytesIO(data))
-    payload = container.read(io.BytesIO(data), file.find(b"D"))
+    file = chunks.scan(io.BytesIO(data))
+    payload = chunks.read(io.BytesIO(data), file.find(b"D"))
 
     def changed(**change) -> bytes:
-        return container.build(Header(**vars(file.header) | change), payload, [])
+        return chunks.build(Header(**vars(file.header) | change), payload, [])
 
-    cleaned = kinds.build(Palette(256, 1, 0, 0, Cleanup((kinds.MEAN, 1), 0, 64)))
-    tiny = model.MODELS[1]
-    diffc = kinds.build(kinds.Diffc(0, dict(steps=1, end=0, slope=1, bend=0)))
+    cleaned = parameters.build(Palette(256, 1, 0, 0, Cleanup((parameters.MEAN, 1), 0, 64)))
+    tiny = loading.MODELS[1]
+    diffc = parameters.build(parameters.Diffc(0, dict(steps=1, end=0, slope=1, bend=0)))
     for change, said in ((dict(channels=5), "a latent of 5 channels, cells of 2: the model has 4 and 2"), (dict(cell=8), "cells of 8"),
                          (dict(parameters=cleaned), "clean-up needs a model that predicts"),
                          (dict(model=1, weights=bytes.fromhex(tiny.sha256)[:4], channels=None, cell=None), "needs the latent of an autoencoder"),
-                         (dict(kind=kinds.DIFFC, parameters=diffc), "autoencoder alone")):
+                         (dict(kind=parameters.DIFFC, parameters=diffc), "autoencoder alone")):
         with pytest.raises((BadFile, Unsupported), match=said):
             codec.decode_bytes(changed(**change), device="cpu")
     failed, shown = batch.decode_many([io.BytesIO(changed(parameters=cleaned)), io.BytesIO(data)], device="cpu")
@@ -382,6 +386,6 @@ def test_sound_has_cells_too(tmp_path):
     folder = oobleck(tmp_path / "sound")
     samples = np.sin(np.arange(2000, dtype=np.float32) / 7)[None].repeat(2, 0)
     data = sound.encode(samples, 8000, model_name=str(folder), kind="palette", colours=16, device="cpu").data
-    assert container.scan(io.BytesIO(data)).header.kind == kinds.PALETTE
+    assert chunks.scan(io.BytesIO(data)).header.kind == parameters.PALETTE
     heard, rate = sound.decode(io.BytesIO(data), device="cpu")[:2]
     assert heard.shape == samples.shape and rate == 8000

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pictures import opened, picture, psnr, saved
 from scipy import stats
 
-from sdf_format import noise
-from sdf_format.rcc import mixing, pfr
+from sdf_format.coding import noise
+from sdf_format.coding.rcc import mixing, pfr
 
 clause = pytest.mark.clause
 

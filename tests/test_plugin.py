@@ -12,11 +12,11 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from pictures import opened, picture, psnr, saved
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import pillow_plugin
-from sdf_format import container
+from sdf_format.container import chunks
 from sdf_format.errors import BadFile, BadInput, MissingModel, SdfError, Truncated, Unsupported
 
 
@@ -284,9 +284,9 @@ def remade(data: bytes, **changes) -> bytes:
     """The file with other header fields and sound checksums."""
     import dataclasses
 
-    file = container.scan(io.BytesIO(data))
-    payload = container.read(io.BytesIO(data), file.find(b"D"))
-    return container.build(dataclasses.replace(file.header, **changes), payload)
+    file = chunks.scan(io.BytesIO(data))
+    payload = chunks.read(io.BytesIO(data), file.find(b"D"))
+    return chunks.build(dataclasses.replace(file.header, **changes), payload)
 
 
 @pytest.mark.clause("3.3", "4.2", "5.2")

@@ -8,13 +8,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pytest
-from PIL import Image, ImageFile, ImageMode
-from pictures import opened, picture, psnr, saved
-
 import PIL
+import pytest
+from pictures import opened, picture, psnr, saved
+from PIL import Image, ImageFile, ImageMode
+
 from pillow_plugin.save import to_native
-from sdf_format import container, kinds, schedule
+from sdf_format.container import chunks, parameters
+from sdf_format.diffusion import schedule
 from sdf_format.errors import BadInput, Truncated
 
 clause = pytest.mark.clause
@@ -89,8 +90,8 @@ def data(source) -> bytes:
 
 @clause("6.2")
 def test_every_whole_step_of_a_partial_download_decodes_and_no_half_one_does(data, source, monkeypatch):
-    file = container.scan(io.BytesIO(data))
-    fields, chunk = kinds.parse(file.header), file.find(b"D")
+    file = chunks.scan(io.BytesIO(data))
+    fields, chunk = parameters.parse(file.header), file.find(b"D")
     bits = schedule.expand(fields.form, fields.schedule, 8 * chunk.length, 20 * 16).bits
     ends = [chunk.body + -(-int(end) // 8) for end in np.cumsum(bits)]
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)

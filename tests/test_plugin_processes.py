@@ -13,8 +13,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from pictures import opened, picture, saved
+from PIL import Image
 
 import pillow_plugin
 

@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
 from pictures import opened, picture, psnr, saved
+from PIL import Image, ImageFile
 
-from sdf_format import container
+from sdf_format.container import chunks
 from sdf_format.errors import BadInput, Truncated
 
 clause = pytest.mark.clause
@@ -30,8 +30,8 @@ def data(source) -> bytes:
 def with_preview(data: bytes, body: bytes) -> bytes:
     """The file with another preview."""
     stream = io.BytesIO(data)
-    file = container.scan(stream)
-    return container.build(file.header, container.read(stream, file.find(b"D")), [(b"p", body)])
+    file = chunks.scan(stream)
+    return chunks.build(file.header, chunks.read(stream, file.find(b"D")), [(b"p", body)])
 
 
 def coded(image: Image.Image, form: str) -> bytes:
@@ -54,7 +54,7 @@ def test_a_thumbnail_comes_from_the_preview_and_loads_no_torch(data, source, tmp
 @clause("3.6")
 def test_a_preview_is_counted_in_the_bytes_and_comes_first(data):
     assert 0.97 * 3000 <= len(data) <= 3000
-    file = container.scan(io.BytesIO(saved(picture(300, 200), quality=10, preview=True, text={"a": "b"})))
+    file = chunks.scan(io.BytesIO(saved(picture(300, 200), quality=10, preview=True, text={"a": "b"})))
     assert [c.type for c in file.chunks] == [b"H", b"p", b"t", b"D"]
     assert opened(data).preview.size == (128, 85)
 
@@ -95,7 +95,7 @@ def test_a_preview_that_breaks_a_rule_is_passed_over(data, source):
 
 @clause("3.6")
 def test_a_truncated_file_without_a_whole_step_shows_its_preview_where_allowed(data, source, monkeypatch):
-    file = container.scan(io.BytesIO(data))
+    file = chunks.scan(io.BytesIO(data))
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     for length in (file.chunks[1].end, file.find(b"D").body):
         image = opened(data[:length])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdf_format import schedule
-from sdf_format.canonical import parse
+from sdf_format.container.canonical import parse
+from sdf_format.diffusion import schedule
+from sdf_format.diffusion.schedule import INLINE, LAW, REGISTERED, expand
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.schedule import INLINE, LAW, REGISTERED, expand
 
 clause = pytest.mark.clause
 

@@ -19,25 +19,30 @@ from test_container import END, file, header_body, varint
 from test_spec import SPEC, table
 
 import pillow_plugin  # noqa: F401  (registers the format)
-from sdf_format import cli, codec, container, kinds, model, report, schedule, sound
-from sdf_format.autoencoders import SoundSettings
+from sdf_format import codec, sound
+from sdf_format.cli import main as cli
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import RATES, SOUNDS, Header, build_header
+from sdf_format.diffusion import schedule
 from sdf_format.errors import BadFile, BadInput, IsSound, MissingModel, TooMuch, Truncated, Unsupported
-from sdf_format.header import RATES, SOUNDS, Header, build_header
+from sdf_format.inspect import report
+from sdf_format.models import loading
+from sdf_format.models.autoencoder_config import SoundSettings
 
 clause = pytest.mark.clause
-LAW = kinds.Diffc(schedule.LAW, dict(steps=9, end=94, slope=87, bend=28))
+LAW = parameters.Diffc(schedule.LAW, dict(steps=9, end=94, slope=87, bend=28))
 HEADER = Header(0, 0, "stereo", 2, 0, bytes(range(32)), b"\0\2", channels=64, cell=2048, length=329728, rate=44100)
 
 
 def scanned(data: bytes) -> Header:
-    return container.scan(io.BytesIO(data)).header
+    return chunks.scan(io.BytesIO(data)).header
 
 
 @clause("3.3")
 def test_a_sounds_length_and_rate_take_four_bytes():
     body = build_header(HEADER)
     assert body[:5] == bytes.fromhex("80 90 14 00 25") and len(body) == 5 + 1 + 32 + 1 + 2 + 2
-    assert scanned(container.build(HEADER, b"")) == HEADER
+    assert scanned(chunks.build(HEADER, b"")) == HEADER
 
 
 rates = st.sampled_from(RATES) | st.integers(1000, 1000000)
@@ -48,7 +53,7 @@ rates = st.sampled_from(RATES) | st.integers(1000, 1000000)
                  weights=st.binary(min_size=32, max_size=32), parameters=st.binary(max_size=40), channels=st.integers(1, 65535),
                  cell=st.integers(1, 65535), length=st.integers(1, 2**32 - 1), rate=rates))
 def test_what_is_built_is_read_back(header):
-    assert scanned(container.build(header, b"payload")) == header
+    assert scanned(chunks.build(header, b"payload")) == header
 
 
 def test_table_3_3_lists_the_rates_of_the_code():
@@ -63,26 +68,26 @@ def test_table_3_3_lists_the_rates_of_the_code():
 def test_a_header_that_breaks_a_rule_is_refused(width, height, rest, wrong):
     body = header_body(width=width, height=height, layout=b"\x04", model=0, rest=bytes(32) + (rest or b"\x40\x08"))
     with pytest.raises(BadFile, match=f"§3.3 {wrong}|{wrong}"):
-        container.scan(io.BytesIO(file(END, body=body)))
+        chunks.scan(io.BytesIO(file(END, body=body)))
 
 
 @clause("3.3")
 @pytest.mark.parametrize("change", [dict(length=0), dict(length=2**32), dict(rate=999), dict(rate=1000001), dict(mode="RGB"), dict(cell=65536)])
 def test_a_header_that_cannot_be_read_is_not_written(change):
     with pytest.raises(BadInput):
-        container.build(dataclasses.replace(HEADER, **change), b"")
+        chunks.build(dataclasses.replace(HEADER, **change), b"")
 
 
 @clause("3.2")
 def test_a_sound_is_no_picture_and_says_how_to_hear_it():
-    data = container.build(HEADER, b"payload")
+    data = chunks.build(HEADER, b"payload")
     for read in (lambda: Image.open(io.BytesIO(data)), lambda: codec.decode_bytes(data)):
         with pytest.raises(IsSound, match=r"sound \(stereo, 44100 Hz, 7\.5 s\), not a picture; `sdf decode FILE.sdf FILE.wav`"):
             read()
 
 
 def test_info_shows_what_sound_it_is():
-    data = container.build(HEADER, b"payload")
+    data = chunks.build(HEADER, b"payload")
     facts = report.describe(io.BytesIO(data), len(data))
     assert {k: facts[k] for k in ("samples", "sample_rate", "channels", "seconds", "mode")} == dict(
         samples=329728, sample_rate=44100, channels=2, seconds=7.477, mode="stereo")
@@ -102,7 +107,7 @@ def folders(tmp_path_factory) -> dict[int, Path]:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    monkeypatch.setattr(model, "_folders", [])
+    monkeypatch.setattr(loading, "_folders", [])
     monkeypatch.delenv("SDF_MODEL_DIR", raising=False)
 
 
@@ -123,7 +128,7 @@ def test_any_length_rate_and_number_of_channels(count, rate, planes, of_model, f
 @clause("4.6")
 def test_what_the_latent_holds_arrives(folders):
     """At 8 bits a file gives what the autoencoder alone does; mono as the mean of two equal channels."""
-    net = model.load(model.find(folders[2]), "cpu")
+    net = loading.load(loading.find(folders[2]), "cpu")
     wave = tone(0.2, 8000)
     plain = net.decode(net.encode(np.repeat(wave, 2, axis=0)))
     data = sound.encode(wave, 8000, model_name=str(folders[2]), bits=8, device="cpu").data
@@ -164,25 +169,25 @@ def test_sounds_that_cannot_be_written(folders, tmp_path):
 def test_files_that_cannot_be_decoded(folders, tmp_path, monkeypatch):
     data = sound.encode(tone(0.1, 8000), 8000, model_name=str(folders[1]), device="cpu").data
     header = scanned(data)
-    payload = container.read(io.BytesIO(data), container.scan(io.BytesIO(data)).find(b"D"))
+    payload = chunks.read(io.BytesIO(data), chunks.scan(io.BytesIO(data)).find(b"D"))
 
     def changed(**change) -> io.BytesIO:
-        return io.BytesIO(container.build(dataclasses.replace(header, **change), payload))
+        return io.BytesIO(chunks.build(dataclasses.replace(header, **change), payload))
 
     autoencoder().save_pretrained(tmp_path / "kl")
     for file_, error, said in (
         (changed(channels=4), BadFile, "a latent of 4 channels"), (changed(cell=16), BadFile, "cells of 16"), (changed(mode="stereo"), BadFile, "a model of mono"),
         (changed(length=8000), BadFile, "ends before"), (changed(length=2**32 - 1), TooMuch, "most_samples"), (changed(length=2**31, rate=192000), TooMuch, "most_samples"),
-        (changed(weights=bytes(32)), MissingModel, "unregistered weights"), (changed(weights=model.find(tmp_path / "kl").sha256), BadFile, "a model of pictures"),
-        (changed(mode="L", width=8, height=8), BadFile, "a picture of a model of sound"), (changed(kind=kinds.DIFFC, parameters=kinds.build(LAW)), Unsupported, "autoencoder alone"),
+        (changed(weights=bytes(32)), MissingModel, "unregistered weights"), (changed(weights=loading.find(tmp_path / "kl").sha256), BadFile, "a model of pictures"),
+        (changed(mode="L", width=8, height=8), BadFile, "a picture of a model of sound"), (changed(kind=parameters.DIFFC, parameters=parameters.build(LAW)), Unsupported, "autoencoder alone"),
     ):
         with pytest.raises(error, match=said):
-            if container.scan(file_).header.sound:
+            if chunks.scan(file_).header.sound:
                 sound.decode(file_, device="cpu")
             else:
                 codec.decode(file_, device="cpu")
     with pytest.raises(BadInput, match="holds a picture"):
-        sound.decode(io.BytesIO(container.build(dataclasses.replace(header, mode="L", width=8, height=8), payload)))
+        sound.decode(io.BytesIO(chunks.build(dataclasses.replace(header, mode="L", width=8, height=8), payload)))
 
 
 @clause("4.6", "5.4.2")

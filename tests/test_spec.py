@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import SPEC, clauses
 
-from sdf_format import container
-from sdf_format.header import MODES
+from sdf_format.container import chunks
+from sdf_format.container.header import MODES
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_table_3_1_lists_the_chunks_of_the_code(spec):
         assert letter, f"table 3.1: {kind} is not one letter in backticks"
         rows[letter[1].encode()] = name
         assert criticality == ("critical" if letter[1].isupper() else "ancillary"), kind
-    assert rows == container.CHUNKS
+    assert rows == chunks.CHUNKS
 
 
 def test_table_3_2_lists_the_modes_of_the_code(spec):

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
 from pictures import picture
+from PIL import Image, ImageOps
 
 from sdf_format.models.tiny_net import TinyNet
 from sdf_format.training import card, fit, plot, prepare

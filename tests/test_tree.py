@@ -13,7 +13,7 @@ from conftest import SPEC, clauses
 from scipy import stats
 from second_reading import plain_spell, shift_of, some_bits, states_of
 
-from sdf_format.rcc import codebook, tree, trellis
+from sdf_format.coding.rcc import codebook, tree, trellis
 
 clause = pytest.mark.clause
 

@@ -16,10 +16,10 @@ from conftest import SPEC, clauses
 from scipy import stats
 from second_reading import fingerprint, plain_spell, shift_of, some_bits, states_of
 
-from sdf_format import noise
+from sdf_format.coding import noise
+from sdf_format.coding.rcc import codebook, mixing, trellis
+from sdf_format.diffusion.schedule import Schedule, check_dimensions
 from sdf_format.errors import BadFile, Unsupported
-from sdf_format.rcc import codebook, mixing, trellis
-from sdf_format.schedule import Schedule, check_dimensions
 
 clause = pytest.mark.clause
 

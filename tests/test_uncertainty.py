@@ -6,10 +6,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import opened, picture, saved
+from PIL import Image
 
-from sdf_format import cli, uncertainty
+from sdf_format import uncertainty
+from sdf_format.cli import main as cli
 from sdf_format.errors import BadInput, TooMuch, Truncated
 
 clause = pytest.mark.clause

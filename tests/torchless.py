@@ -13,8 +13,10 @@ sys.modules["torch"] = None             # type: ignore[assignment]
 from PIL import Image  # noqa: E402
 
 import pillow_plugin  # noqa: E402
-from sdf_format import cli, container, dump, soundness  # noqa: E402
+from sdf_format.cli import main as cli
+from sdf_format.container import chunks
 from sdf_format.errors import MissingModel, SdfError, Unsupported  # noqa: E402
+from sdf_format.inspect import dump, validate  # noqa: E402
 
 SUITE = Path(__file__).parent.parent / "spec" / "conformance"
 
@@ -44,7 +46,7 @@ def main() -> None:
     for entry in manifest["refused"]:
         with (SUITE / entry["file"]).open("rb") as stream:
             try:
-                soundness.check(stream, container.scan(stream))
+                validate.check(stream, chunks.scan(stream))
             except SdfError as error:
                 assert error.code == entry["error"] and error.offset in entry["offsets"], entry["name"]
             else:

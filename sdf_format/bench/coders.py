@@ -17,15 +17,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdf_format import codec, diffusion, model, plan, tune
+from sdf_format import codec
 from sdf_format.bench import metrics, reference
-from sdf_format.rcc import pfr, tree, trellis
-from sdf_format.schedule import law_bits, law_levels
+from sdf_format.coding.rcc import pfr, tree, trellis
+from sdf_format.diffusion import fit, walk
+from sdf_format.diffusion.schedule import law_bits, law_levels
+from sdf_format.models import loading
+from sdf_format.payloads import diffc_encoder
 
 Channel = Callable[[Tensor, int, int], tuple[Tensor, float]]        # (shift, granted bits, step) -> received, bits spent
 
 
-def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, tune.Capacity, float, Channel]]:
+def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, fit.Capacity, float, Channel]]:
     """(name, capacity, grant, channel) of every coder."""
     def exact(shift: Tensor, granted: int, step: int) -> tuple[Tensor, float]:
         return reference.exact(shift, torch.Generator().manual_seed(step))
@@ -38,24 +41,24 @@ def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, tune.
             return coder.receive(coder.send(shift, granted, parameter, 0, step, **more), shift.numel(), parameter, 0, step), granted
         return channel
 
-    chosen = state_bits or plan.states_for(payload_bits)
-    yield "tree", lambda b, d: tree.capacity(b, plan.TREE_WORDS, d), tune.GRANT, real(tree, plan.TREE_WORDS)
-    yield "tree, effort 1", lambda b, d: tree.capacity(b, plan.TREE_WORDS, d, 1), tune.GRANT, real(tree, plan.TREE_WORDS, effort=1)
-    yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), tune.GRANT, real(trellis, chosen)
+    chosen = state_bits or diffc_encoder.states_for(payload_bits)
+    yield "tree", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d), fit.GRANT, real(tree, diffc_encoder.TREE_WORDS)
+    yield "tree, effort 1", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d, 1), fit.GRANT, real(tree, diffc_encoder.TREE_WORDS, effort=1)
+    yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), fit.GRANT, real(trellis, chosen)
     yield "exact sampling, ideal bits", lambda b, d: b, 1.0, exact
     # A chunk of the public rule costs 19.3 bits, about, for the 14 that it is granted.
     yield "public rule, simulated", lambda b, d: b * PUBLIC_SHARE, 1.0, lambda m, b, s: public(m, round(b * PUBLIC_SHARE), s)
-    yield "pfr", lambda b, d: pfr.capacity(b, plan.PFR_CHUNK, d), tune.GRANT, real(pfr, plan.PFR_CHUNK)
+    yield "pfr", lambda b, d: pfr.capacity(b, diffc_encoder.PFR_CHUNK, d), fit.GRANT, real(pfr, diffc_encoder.PFR_CHUNK)
 
 
 PUBLIC_SHARE = 14 / 13.7        # KL granted over bits spent, so that sizes come near each other; the bits are counted, not assumed
 
 
-def walk(latent: Tensor, loaded: model.Model, curve: tune.Curve, payload_bits: int, capacity: tune.Capacity, grant: float,
+def walked(latent: Tensor, loaded: loading.Model, curve: fit.Curve, payload_bits: int, capacity: fit.Capacity, grant: float,
          channel: Channel) -> tuple[Tensor, float]:
     """The posterior mean after a walk of about so many bits, and the bits that it took."""
-    granted = law_bits(tune.step_count(payload_bits), payload_bits)
-    levels = law_levels(**tune.fit(tune.ideal_levels(curve, granted, lambda b, d: grant / tune.GRANT * capacity(b, d)), granted))
+    granted = law_bits(fit.step_count(payload_bits), payload_bits)
+    levels = law_levels(**fit.fit(fit.ideal_levels(curve, granted, lambda b, d: grant / fit.GRANT * capacity(b, d)), granted))
     spent = 0.0
 
     def sender(step: int, clean: Tensor, gain: float) -> Tensor:
@@ -64,7 +67,7 @@ def walk(latent: Tensor, loaded: model.Model, curve: tune.Curve, payload_bits: i
         spent += bits
         return z.view_as(clean)
 
-    y, sigma = diffusion.walk(latent.shape, levels, loaded.predict, sender)
+    y, sigma = walk.walk(latent.shape, levels, loaded.predict, sender)
     return loaded.predict(y, sigma), spent
 
 
@@ -81,17 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bpp", default="0.03,0.06,0.12,0.24")
     parser.add_argument("--states", type=int, help="L of the trellis, 8 to 18")
     args = parser.parse_args(arguments)
-    key = model.by_name(codec.DEFAULT_MODEL)
-    loaded = model.load(key, codec.pick_device())
+    key = loading.by_name(codec.DEFAULT_MODEL)
+    loaded = loading.load(key, codec.pick_device())
     found: dict[str, dict[float, list[tuple[float, float, float]]]] = {}
     for path in args.images:
         image = Image.open(path).convert("RGB")
-        latent = loaded.encode(codec.padded(np.asarray(image), model.MODELS[key]))
-        curve = tune.measure(latent, loaded, lambda c: c.levels[-1] > 6)
+        latent = loaded.encode(codec.padded(np.asarray(image), loading.MODELS[key]))
+        curve = fit.measure(latent, loaded, lambda c: c.levels[-1] > 6)
         for bpp in map(float, args.bpp.split(",")):
             bits = int(bpp * image.width * image.height)
             for name, capacity, grant, channel in rows(bits, args.states):
-                clean, spent = walk(latent, loaded, curve, bits, capacity, grant, channel)
+                clean, spent = walked(latent, loaded, curve, bits, capacity, grant, channel)
                 picture = Image.fromarray(loaded.decode(clean)[: image.height, : image.width])
                 found.setdefault(name, {}).setdefault(bpp, []).append(
                     (spent / 8, metrics.psnr(image, picture), metrics.ms_ssim(image, picture) or float("nan")))

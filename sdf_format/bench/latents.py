@@ -21,10 +21,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdf_format import container, kinds, model, model_table
 from sdf_format.bench import metrics, rivals
-from sdf_format.bench.rd import images_of
-from sdf_format.header import Header
+from sdf_format.bench.images import images_of
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import Header
+from sdf_format.models import loading, registry
 from sdf_format.payloads import lowbit, palette
 
 SIDE = 512              # pixels of a crop
@@ -45,10 +46,10 @@ def quiet(done: int, total: int) -> None:
     """No progress wanted."""
 
 
-def file_bytes(fields: kinds.Fields, payload: bytes, channels: int) -> int:
+def file_bytes(fields: parameters.Fields, payload: bytes, channels: int) -> int:
     """Of a file with such a payload, made with weights that the specification does not register."""
-    header = Header(SIDE, SIDE, "RGB", kinds.number(fields), 0, bytes(32), kinds.build(fields), channels, 8)
-    return len(container.build(header, payload, []))
+    header = Header(SIDE, SIDE, "RGB", parameters.number(fields), 0, bytes(32), parameters.build(fields), channels, 8)
+    return len(chunks.build(header, payload, []))
 
 
 def cells_of(latent: Tensor) -> np.ndarray:
@@ -68,17 +69,17 @@ def published(latent: Tensor) -> Coded:
     step = 2 * FAR * cells.std() / 255
     rounded = np.rint(cells / step).clip(-128, 127) * step
     own = palette.made(rounded, 256, 1)
-    sent = palette.send(rounded, own, kinds.DITHERING, 0.0, quiet)
-    return packed(sent.arriving, kinds.step_of(sent.fields.step)), palette.as_latent(sent.arriving)
+    sent = palette.send(rounded, own, parameters.DITHERING, 0.0, quiet)
+    return packed(sent.arriving, parameters.step_of(sent.fields.step)), palette.as_latent(sent.arriving)
 
 
 def ours(kind: ModuleType, packing: bool = False, **wishes) -> Callable[[Tensor], Coded]:
     """A payload kind with some wishes; packing: a palette's cells by zlib instead of what the neighbours let expect."""
     def code(latent: Tensor) -> Coded:
-        spec = model_table.ModelSpec("bench", "", latent.shape[1], 8, 8, (kinds.MEAN, 1))
+        spec = registry.ModelSpec("bench", "", latent.shape[1], 8, 8, (parameters.MEAN, 1))
         fields, payload, _ = kind.encode(latent, object(), spec, kind.Wishes(**wishes), None, quiet)
         arriving = kind.decode(payload, len(payload), tuple(latent.shape), fields, object(), spec, None, None, quiet)
-        size = packed(cells_of(arriving), kinds.step_of(fields.step)) if packing else len(payload)
+        size = packed(cells_of(arriving), parameters.step_of(fields.step)) if packing else len(payload)
         return file_bytes(fields, bytes(size), latent.shape[1]), arriving
 
     return code
@@ -106,7 +107,7 @@ def crop(path: Path) -> Image.Image:
         return image.convert("RGB").crop((left, top, left + width, top + height))
 
 
-def measure(images: Sequence[Image.Image], autoencoder: model.Autoencoder, rows: Sequence[Row]) -> Iterator[tuple[str, list[float]]]:
+def measure(images: Sequence[Image.Image], autoencoder: loading.Autoencoder, rows: Sequence[Row]) -> Iterator[tuple[str, list[float]]]:
     """Of every row, and of the autoencoder itself: bytes, PSNR, MS-SSIM, those of WebP, the share of images that it met; means."""
     latents = [autoencoder.encode(np.asarray(image)) for image in images]
     for row in [Row("autoencoder alone", lambda latent: (0, latent)), *rows]:
@@ -137,9 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if bare:
         from sdf_format.bench.taesd import Autoencoder
 
-        autoencoder: model.Autoencoder = Autoencoder(args.autoencoder)
+        autoencoder: loading.Autoencoder = Autoencoder(args.autoencoder)
     else:
-        autoencoder = model.load_autoencoder(args.autoencoder, "cpu")
+        autoencoder = loading.load_autoencoder(args.autoencoder, "cpu")
     images = [crop(path) for path in images_of(args.folders)]
     rows = [row for row in ROWS if args.rows in row.name and row.least <= autoencoder.channels]
     print(f"{len(images)} images, {autoencoder.channels} channels, {torch.get_num_threads()} threads")

@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from sdf_format.bench import models
-from sdf_format.model import MODELS, by_name
 from sdf_format.models import stable, tiles
+from sdf_format.models.loading import MODELS, by_name
 
 CPU = torch.device("cpu")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

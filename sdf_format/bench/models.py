@@ -20,9 +20,9 @@ import torch
 
 from sdf_format.codec import pick_device
 from sdf_format.errors import BadInput
-from sdf_format.model import MODELS
-from sdf_format.model import by_name as number_of
 from sdf_format.models import autoencoder, stable
+from sdf_format.models.loading import MODELS
+from sdf_format.models.loading import by_name as number_of
 
 SD_BLOCKS = dict(down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
 XL_TIME = dict(addition_embed_type="text_time", addition_time_embed_dim=256, use_linear_projection=True)

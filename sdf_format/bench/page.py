@@ -12,6 +12,8 @@ from statistics import fmean
 
 from PIL import Image
 
+from sdf_format.bench.images import images_of
+
 QUALITY = 90        # of the WebP in which the page carries decoded pictures; the originals too
 LABELS = {"psnr": "PSNR [dB]", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA 2", "latent": "latent distance", "frechet": "Frechet distance of patches",
           "lpips": "LPIPS", "dists": "DISTS"}
@@ -53,8 +55,6 @@ def plot(metric: str, curves: dict[str, list[tuple[float, float]]]) -> str:
 
 def build(rows: list[dict], statistics: dict[tuple[str, str], tuple[float, float]], known: list[str], args: argparse.Namespace) -> str:
     """The page as HTML.  rows: with "picture" in the work folder; known: metrics that the rows have."""
-    from sdf_format.bench.rd import images_of
-
     plots = []
     for metric in known:
         cells: dict = defaultdict(lambda: defaultdict(list))

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from sdf_format.bench import reference
-from sdf_format.plan import TREE_WORDS
-from sdf_format.rcc import gpu, pfr, tree, trellis
+from sdf_format.coding.rcc import gpu, pfr, tree, trellis
+from sdf_format.payloads.diffc_encoder import TREE_WORDS
 
 PUBLISHED = (
     ("public code's kernel (DiffC, A40)", "16-bit chunks", 3.0 / 16),

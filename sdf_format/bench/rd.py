@@ -27,14 +27,15 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
-from sdf_format import __version__, codec, model
-from sdf_format.bench import metrics, rivals
+from sdf_format import __version__, codec
+from sdf_format.bench import metrics, page, rivals
+from sdf_format.bench.images import images_of
 from sdf_format.bench.remembering import Remembering
 from sdf_format.errors import MissingModel
+from sdf_format.models import loading
 
 RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
 DIAL = {"fidelity": 0.0, "default": None, "realism": 1.0}      # None: what the file says
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 METRICS = ("psnr", "ms_ssim", "ssimulacra2", "latent", "lpips", "dists")
 LOWER_IS_BETTER = ("latent", "lpips", "dists", "frechet")
 
@@ -54,14 +55,9 @@ class Job:
         """Of its results in the work folder: everything that could change them."""
         ours: list = []
         if self.codec not in rivals.RIVALS:
-            found = model.find(self.codec, download=False)
+            found = loading.find(self.codec, download=False)
             ours = [found.sha256.hex(), *DIAL, found.spec.denoiser, found.spec.realistic]
         return hashlib.sha256(json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents), self.slowest]).encode()).hexdigest()[:24]
-
-
-def images_of(folders: Sequence[Path]) -> list[Path]:
-    """Every image of the folders, and images named themselves."""
-    return [f for folder in folders for f in (sorted(folder.iterdir()) if folder.is_dir() else [folder]) if f.suffix.lower() in ENDINGS]
 
 
 @lru_cache(maxsize=1)
@@ -133,9 +129,9 @@ def _single_thread() -> None:
 def models_here() -> list[str]:
     """Names of the models whose weights are at hand."""
     found = []
-    for spec in model.MODELS.values():
+    for spec in loading.MODELS.values():
         try:
-            model.find(spec.name, download=False)
+            loading.find(spec.name, download=False)
         except (MissingModel, ImportError):
             continue
         found.append(spec.name)
@@ -236,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     rates = args.rates.split(",")
     models = args.model or models_here()
-    if not args.jobs and any(model.find(name).checkpoint for name in models):
+    if not args.jobs and any(loading.find(name).checkpoint for name in models):
         args.jobs = 1               # every process would load such a model for itself
     todo = jobs_of(images, rates, args.work, args.latents, models, args.quick)
     rows: list[dict] = []
@@ -284,6 +280,4 @@ def report(rows: list[dict], rates: list[float], args: argparse.Namespace) -> No
             writer.writeheader()
             writer.writerows(rows)
     if args.html:
-        from sdf_format.bench import page
-
         args.html.write_text(page.build(rows, statistics, known, args))

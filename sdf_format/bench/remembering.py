@@ -7,7 +7,7 @@ import time
 
 from torch import Tensor
 
-from sdf_format import model
+from sdf_format.models import loading
 
 
 class Remembering:
@@ -21,7 +21,7 @@ class Remembering:
         self.answers: dict[tuple[float, bytes], tuple[Tensor, float]] = {}
         self.saved = 0.0
 
-    def __call__(self, own: model.Model) -> Remembering:
+    def __call__(self, own: loading.Model) -> Remembering:
         self.own = own
         return self
 

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sdf_format import codec, container, kinds, model, sound, sound_file
+from sdf_format import codec, sound, sound_file
+from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput
+from sdf_format.models import loading
 from sdf_format.payloads import lowbit
 
 STABLE_AUDIO = dict(encoder_hidden_size=128, downsampling_ratios=[2, 4, 4, 8, 8], channel_multiples=[1, 1, 1, 1, 1], decoder_channels=8,
@@ -78,11 +80,11 @@ class Row:
 
 
 def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float, device: str) -> Iterator[Row]:
-    found = model.find(folder)
+    found = loading.find(folder)
     own = found.spec.sound
     if own is None:
         raise BadInput(f"{folder} is a model of pictures")
-    loaded = model.load(found, device)
+    loaded = loading.load(found, device)
     for clip in clips:
         samples, rate = sound_file.read(clip)
         samples = samples[:, : round(seconds * rate)]
@@ -90,10 +92,10 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
         exact = sound.latent_of(samples, rate, own, loaded)
         plain = sound.samples_of(exact, blank, own, loaded)
         for count in bits:
-            data = codec.written(blank, (), None, found, device, codec.KINDS[kinds.LOWBIT], lowbit.Wishes(bits=count), lambda _: exact, _nothing).data
-            file = container.scan(io.BytesIO(data))
-            payload = container.read(io.BytesIO(data), file.find(container.DATA_CHUNK))
-            latent = lowbit.decode(payload, len(payload), tuple(exact.shape), kinds.parse(file.header), loaded, found.spec, None, None, _nothing)
+            data = codec.written(blank, (), None, found, device, codec.KINDS[parameters.LOWBIT], lowbit.Wishes(bits=count), lambda _: exact, _nothing).data
+            file = chunks.scan(io.BytesIO(data))
+            payload = chunks.read(io.BytesIO(data), file.find(chunks.DATA_CHUNK))
+            latent = lowbit.decode(payload, len(payload), tuple(exact.shape), parameters.parse(file.header), loaded, found.spec, None, None, _nothing)
             back, _ = sound.decode(io.BytesIO(data), file, device=device)
             yield Row(clip.name, samples.shape[1] / rate, exact.shape[3], count, len(data), snr(*((x - exact.mean(dim=3, keepdim=True)).numpy() for x in (exact, latent))),
                       (snr(plain, back), log_spectral_distance(plain, back)), (snr(samples, back), log_spectral_distance(samples, back)))

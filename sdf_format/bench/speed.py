@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 import pillow_plugin  # noqa: F401  (registers the format)
-from sdf_format import codec, container, kinds
-from sdf_format.container import DATA_CHUNK
+from sdf_format import codec
+from sdf_format.container import chunks, parameters
+from sdf_format.container.chunks import DATA_CHUNK
 
 
 def seconds(work: Callable[[], object], runs: int) -> float:
@@ -45,12 +46,12 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
     """One row of the table."""
     pixels = np.asarray(Image.open(path).convert("RGB"))
     made = codec.encode(pixels, bpp=bpp)
-    payload = container.scan(io.BytesIO(made.data)).find(DATA_CHUNK)
+    payload = chunks.scan(io.BytesIO(made.data)).find(DATA_CHUNK)
     assert payload is not None
     bits, kl, delivered = (sum(getattr(s, k) for s in made.steps) for k in ("bits", "kl", "delivered"))
     return {
         "image": path.name, "bpp": bpp, "bytes": len(made.data), "overhead": len(made.data) - payload.length, "steps": len(made.steps),
-        "L": kinds.CODER_FIRST + made.fields.coder[1],
+        "L": parameters.CODER_FIRST + made.fields.coder[1],
         "encode s": seconds(lambda: codec.encode(pixels, bpp=bpp), runs),
         "decode s": seconds(lambda: codec.decode_bytes(made.data), runs),
         "bits / delivered KL": bits / delivered,

@@ -20,11 +20,15 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from sdf_format import calibrate, codec, kinds, model, schedule, tune
+from sdf_format import codec
 from sdf_format.bench import metrics
 from sdf_format.bench.remembering import Remembering
+from sdf_format.coding.rcc import trellis
+from sdf_format.container import parameters
+from sdf_format.diffusion import fit, schedule
+from sdf_format.models import loading
 from sdf_format.payloads import diffc
-from sdf_format.rcc import trellis
+from sdf_format.training import calibrate
 
 FRAME = 34              # bytes of a default file that are neither schedule nor payload
 LAW = "law"
@@ -35,15 +39,15 @@ Plan = tuple[Sequence[float], Sequence[int]]            # levels [nat] and bits 
 class Sending:
     """One picture under one budget.  limit: payload bits, before the schedule has taken its own; cells: latent positions"""
 
-    curve: tune.Curve
+    curve: fit.Curve
     limit: int
     cells: int
-    capacity: tune.Capacity
+    capacity: fit.Capacity
 
     def ideal(self, bits: int) -> Plan:
         """What the law is fitted to."""
-        granted = schedule.law_bits(tune.step_count(bits), bits)
-        return tune.ideal_levels(self.curve, granted, self.capacity), granted
+        granted = schedule.law_bits(fit.step_count(bits), bits)
+        return fit.ideal_levels(self.curve, granted, self.capacity), granted
 
 
 Strategy = Callable[[Sending], tuple[Plan, int]]        # -> plan and the schedule's bytes in the header
@@ -53,7 +57,7 @@ def law(sending: Sending) -> tuple[Plan, int]:
     size = schedule.Law.sizeof()
     bits = sending.limit - 8 * size
     levels, granted = sending.ideal(bits)
-    plan = schedule.expand(schedule.LAW, tune.fit(levels, granted), bits, sending.cells)
+    plan = schedule.expand(schedule.LAW, fit.fit(levels, granted), bits, sending.cells)
     return (plan.levels, plan.bits), size
 
 
@@ -73,9 +77,9 @@ def table(entry: dict, gained: bool) -> Strategy:
     def strategy(sending: Sending) -> tuple[Plan, int]:
         gain = schedule.REGISTERED_GAIN
         if gained:
-            levels = tune.table_up_to(entry, sending.ideal(sending.limit)[0][-1])
+            levels = fit.table_up_to(entry, sending.ideal(sending.limit)[0][-1])
             standard = schedule.granted_bits(entry, gain, sending.cells)[: len(levels)]
-            gain = round(gain * tune.table_gain(sending.curve, levels, tuple(standard), sending.capacity))
+            gain = round(gain * fit.table_gain(sending.curve, levels, tuple(standard), sending.capacity))
         size = len(schedule.Registered.build(dict(table=1, gain=gain)))
         most = sum(schedule.granted_bits(entry, gain, sending.cells))
         plan = schedule.take(entry, gain, min(sending.limit - 8 * size, most), sending.cells)
@@ -92,13 +96,13 @@ def inline(plan: Plan) -> dict:
     return dict(steps=len(marks), first=marks[0], rises=np.diff(marks).tolist(), bits=list(plan[1]))
 
 
-def decoded(latent: Tensor, plan: Plan, loaded: model.Model, state_bits: int) -> tuple[np.ndarray, int]:
+def decoded(latent: Tensor, plan: Plan, loaded: loading.Model, state_bits: int) -> tuple[np.ndarray, int]:
     """Pixels after sending by a plan, and the payload's bytes."""
     size = -(-sum(plan[1]) // 8)
-    fields = kinds.Diffc(schedule.INLINE, inline(plan), coder=(kinds.TRELLIS, state_bits - kinds.CODER_FIRST))
+    fields = parameters.Diffc(schedule.INLINE, inline(plan), coder=(parameters.TRELLIS, state_bits - parameters.CODER_FIRST))
     once = Remembering()(loaded)
     payload, _ = diffc.encode(latent, fields, size, once, lambda *_: None)
-    return loaded.decode(diffc.decode(payload, size, latent.shape, fields, (kinds.MEAN, 1), once, lambda *_: None)), size
+    return loaded.decode(diffc.decode(payload, size, latent.shape, fields, (parameters.MEAN, 1), once, lambda *_: None)), size
 
 
 def more_bytes(own_points: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]]) -> float:
@@ -117,7 +121,7 @@ def more_bytes(own_points: Sequence[tuple[float, float]], reference: Sequence[tu
     return math.expm1(fmean(excess))
 
 
-def strategies(curves: Sequence[tune.Curve], steps: int, end: float, cells: int, capacity: tune.Capacity) -> dict[str, Strategy]:
+def strategies(curves: Sequence[fit.Curve], steps: int, end: float, cells: int, capacity: fit.Capacity) -> dict[str, Strategy]:
     """The rows.  curves: of the photographs that the tables are made from, of `cells` each"""
     levels = calibrate.optimise(curves, end, steps, capacity)
     needs = calibrate.needs(curves, levels, capacity)
@@ -151,8 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--state-bits", type=int, default=14)
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     args = parser.parse_args(arguments)
-    spec = model.MODELS[model.by_name(codec.DEFAULT_MODEL)]
-    loaded = model.load(model.by_name(codec.DEFAULT_MODEL), codec.pick_device())
+    spec = loading.MODELS[loading.by_name(codec.DEFAULT_MODEL)]
+    loaded = loading.load(loading.by_name(codec.DEFAULT_MODEL), codec.pick_device())
 
     def capacity(bits: int, dimensions: int) -> float:
         return trellis.capacity(bits, args.state_bits, dimensions)
@@ -167,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         width, height = (n // spec.multiple * spec.multiple for n in image.size)
         image = image.crop((0, 0, width, height))
         latent = loaded.encode(np.array(image))
-        curve = tune.measure(latent, loaded, lambda c: c.levels[-1] >= args.end)
+        curve = fit.measure(latent, loaded, lambda c: c.levels[-1] >= args.end)
         for bpp in map(float, args.bpp.split(",")):
             limit = 8 * (int(bpp * width * height / 8) - FRAME)
             for name, strategy in chosen.items():

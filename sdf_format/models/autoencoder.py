@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from sdf_format.autoencoders import CLASSES, SOUND, Lone, settings_of
-from sdf_format.checkpoint import read_json
 from sdf_format.errors import MissingModel
 from sdf_format.models import tiles
+from sdf_format.models.autoencoder_config import CLASSES, SOUND, Lone, settings_of
+from sdf_format.models.checkpoint import read_json
 
 SMALLEST = 512      # pixels a side of tiles at least: what an autoencoder was trained on may be less than what it can do
 TILE, OVERLAP = 512, 64     # latent positions of a piece of sound, at most 30 s and 24 s of Stable Audio's
@@ -34,7 +34,7 @@ def load_lone(checkpoint: Lone, device: str) -> Images | Sound:
 
 def load_component(name: str, folder: Path, device: str, dtype: torch.dtype, variant: str | None = None) -> torch.nn.Module:
     """A class of diffusers by name from its folder: safetensors, no remote code, no network."""
-    from sdf_format.checkpoint import tensor_files
+    from sdf_format.models.checkpoint import tensor_files
 
     chosen = variant if variant and any(f".{variant}" in f.name for f in tensor_files(folder, variant)) else None
     try:

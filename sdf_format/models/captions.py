@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sdf_format import checkpoint, hub
 from sdf_format.errors import MissingModel
+from sdf_format.models import checkpoint, hub
 
 REPOSITORY = "Salesforce/blip-image-captioning-base"
 GIGABYTES = 1.0

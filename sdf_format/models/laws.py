@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from sdf_format.checkpoint import ZERO_SNR
+from sdf_format.models.checkpoint import ZERO_SNR
 
 T = TypeVar("T")            # float or Tensor
 

@@ -15,8 +15,8 @@ import diffusers
 import torch
 from torch import Tensor
 
-from sdf_format.checkpoint import TEXT, Checkpoint, read_json
 from sdf_format.errors import MissingModel, Unsupported
+from sdf_format.models.checkpoint import TEXT, Checkpoint, read_json
 
 CLIP_TOKENS = 77
 AESTHETIC = 6.0         # what SDXL's refiner is told of a picture's beauty; its pipeline's default

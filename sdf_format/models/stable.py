@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdf_format.checkpoint import REFINER, Checkpoint, Settings
 from sdf_format.errors import BadInput, Unsupported
 from sdf_format.models import autoencoder, laws, prompts, tiles
+from sdf_format.models.checkpoint import REFINER, Checkpoint, Settings
 from sdf_format.models.prompts import AESTHETIC, REFINING, Condition
 
 REFINER_SHARE = 0.2         # of the timesteps, the cleanest, belong to SDXL's refiner

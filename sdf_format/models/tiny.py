@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from sdf_format import dct
+from sdf_format.models import dct
 from sdf_format.models.tiny_net import MARGIN, TinyNet
 
 TILE = 128              # latent positions a side of a tile's own part, even

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdf_format.dct import CHANNELS
+from sdf_format.models.dct import CHANNELS
 
 SIGMA = (0.03, 20.0)            # noise levels trained on, in units of the latent
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from sdf_format import diffusion
+from sdf_format.container.parameters import CLEANUP_GAIN, CLEANUP_LEVEL, FLOW, MEAN, REALISM, Cleanup
+from sdf_format.diffusion import walk
 from sdf_format.errors import BadInput, Unsupported
-from sdf_format.kinds import CLEANUP_GAIN, CLEANUP_LEVEL, FLOW, MEAN, REALISM, Cleanup
-from sdf_format.model import Model
+from sdf_format.models.loading import Model
 
 Progress = Callable[[int, int], None]
 
@@ -85,6 +85,6 @@ def apply(quantised: Tensor, cleanup: Cleanup | None, model: Model, progress: Pr
         progress(next(done), steps)
         return model.predict(y, level)
 
-    result = diffusion.dial(quantised * (cleanup.gain / CLEANUP_GAIN), sigma, steps, share, counted)
+    result = walk.dial(quantised * (cleanup.gain / CLEANUP_GAIN), sigma, steps, share, counted)
     progress(steps, steps)
     return result.cpu()

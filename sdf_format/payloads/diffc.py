@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdf_format import diffusion, noise, schedule
+from sdf_format.coding import noise
+from sdf_format.coding.rcc import gpu, pfr, tree, trellis
+from sdf_format.container.parameters import CODER_FIRST, PFR, REALISM, TREE, TRELLIS, Diffc
+from sdf_format.diffusion import schedule, walk
 from sdf_format.errors import Truncated
-from sdf_format.kinds import CODER_FIRST, PFR, REALISM, TREE, TRELLIS, Diffc
-from sdf_format.model import Model
-from sdf_format.rcc import gpu, pfr, tree, trellis
+from sdf_format.models.loading import Model
 
 Progress = Callable[[int, int], None]
 
@@ -55,7 +56,7 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
         sent.append(bits)
         return z.view_as(clean)
 
-    diffusion.walk(latent.shape, plan.levels, model.predict, sender, device)
+    walk.walk(latent.shape, plan.levels, model.predict, sender, device)
     progress(len(plan.bits), len(plan.bits))
     bits = np.concatenate([*sent, np.zeros(8 * payload_bytes - sum(plan.bits), np.uint8)])
     return np.packbits(bits).tobytes(), account
@@ -104,7 +105,7 @@ def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc
         own = bits[ends[step] - plan.bits[step] : ends[step]]
         return coder.receive(own, dimensions, coder_bits, fields.seed, step).view_as(clean)
 
-    y, sigma = diffusion.walk(shape, plan.levels[:whole], model.predict, receiver, device)
+    y, sigma = walk.walk(shape, plan.levels[:whole], model.predict, receiver, device)
     done = iter(range(whole, calls + 1))
 
     def counted(z: Tensor, level: float) -> Tensor:
@@ -117,9 +118,9 @@ def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc
 
     for sample in range(number):
         if share is None:
-            latent = diffusion.ancestral(y, sigma, denoiser[1], counted, draw)
+            latent = walk.ancestral(y, sigma, denoiser[1], counted, draw)
         else:
-            latent = diffusion.dial(y, sigma, denoising, share, counted)
+            latent = walk.dial(y, sigma, denoising, share, counted)
         if sample == number - 1:
             progress(calls, calls)
         yield latent.cpu()

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdf_format.entropy import ONE, Bits, Coder, Exhausted, Numbers, Receiver, Sender
+from sdf_format.coding.entropy import ONE, Bits, Coder, Exhausted, Numbers, Receiver, Sender
+from sdf_format.container.parameters import CONTEXTS, EVEN, LEVELS, MEAN, NEIGHBOURS, OFFSETS, SCALE_UNIT, SCALES, Cleanup, Lowbit, scale_of
 from sdf_format.errors import BadFile, BadInput
-from sdf_format.kinds import CONTEXTS, EVEN, LEVELS, MEAN, NEIGHBOURS, OFFSETS, SCALE_UNIT, SCALES, Cleanup, Lowbit, scale_of
-from sdf_format.model import Model, ModelSpec
+from sdf_format.models.loading import Model, ModelSpec
 from sdf_format.payloads import cleanup
 from sdf_format.payloads.cleanup import Progress
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdf_format.entropy import Coder, Exhausted, Numbers, Receiver, Sender
+from sdf_format.coding.entropy import Coder, Exhausted, Numbers, Receiver, Sender
+from sdf_format.container.parameters import COLOURS, DITHERING, MEAN, STEP_UNIT, VALUES, Cleanup, Palette, step_of
 from sdf_format.errors import BadFile, BadInput, Unsupported
-from sdf_format.kinds import COLOURS, DITHERING, MEAN, STEP_UNIT, VALUES, Cleanup, Palette, step_of
-from sdf_format.model import Model
-from sdf_format.model_table import ModelSpec
+from sdf_format.models.loading import Model
+from sdf_format.models.registry import ModelSpec
 from sdf_format.payloads import cleanup
 from sdf_format.payloads.cleanup import Progress
 

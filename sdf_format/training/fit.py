@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdf_format import dct
+from sdf_format.models import dct
 from sdf_format.models.tiny_net import SIGMA, TinyNet
 
 VALIDATION = 48                 # photographs held out, spread evenly over the folder

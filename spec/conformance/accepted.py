@@ -9,11 +9,13 @@ from functools import partial
 
 import numpy as np
 import quantised
-from PIL import Image
 from pieces import EXIF, HEIGHT, ICC, LAW, PAYLOAD, TINY, WEIGHTS, WIDTH, XMP, Part, bits, body, file
+from PIL import Image
 
-from sdf_format import alpha, codec, compression, kinds, mark, schedule
-from sdf_format.header import MODES, PICTURES, Header, build_header
+from sdf_format import codec
+from sdf_format.container import alpha, compression, mark, parameters
+from sdf_format.container.header import MODES, PICTURES, Header, build_header
+from sdf_format.diffusion import schedule
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ def diffc(name: str, clauses: str, about: str, *, width: int = WIDTH, height: in
           law: dict | None = None, table: dict | None = None, pixels: bool = True, **fields) -> Row:
     """A file of kind diffc with random bits."""
     def make() -> bytes:
-        made = kinds.build(kinds.Diffc(form, table or LAW | (law or {}), **fields))
+        made = parameters.build(parameters.Diffc(form, table or LAW | (law or {}), **fields))
         named = dict(model=TINY, weights=WEIGHTS) | (model or {})
         parts = others if not mode.endswith("A") else (*others, (b"A", alpha.encode(plane(width, height))))
-        header = build_header(Header(width, height, mode, kinds.DIFFC, parameters=made, **named))
+        header = build_header(Header(width, height, mode, parameters.DIFFC, parameters=made, **named))
         return file((b"H", header), *parts, (b"D", bits(name, payload)), version=version)
 
     return Row(name, clauses, about, make, pixels)
@@ -132,7 +134,7 @@ def containers() -> Iterator[Row]:
                 others=(text("Title", "one"), text("Author", ""), text("Comment", "a\0b")))
     yield diffc("payload-empty", "6.2", "no bits at all: every step is the model's own", payload=0)
     yield Row("payload-padding", "6.2 4.2.3", "five bits of padding behind the last step", partial(
-        file, (b"H", body(parameters=kinds.build(kinds.Diffc(schedule.INLINE, inline([20, 15], -64, [128]))))), (b"D", b"\x9a\x3c\x57\x11\xe0")))
+        file, (b"H", body(parameter_bytes=parameters.build(parameters.Diffc(schedule.INLINE, inline([20, 15], -64, [128]))))), (b"D", b"\x9a\x3c\x57\x11\xe0")))
 
 
 def pictures() -> Iterator[Row]:
@@ -161,11 +163,11 @@ def schedules() -> Iterator[Row]:
 
 
 def coders() -> Iterator[Row]:
-    for number, name in kinds.CODERS.items():
+    for number, name in parameters.CODERS.items():
         for parameter in (0, 4, 10):
-            yield diffc(f"{name}-{parameter + kinds.CODER_FIRST}", {"trellis": "6.3", "pfr": "6.4", "tree": "6.5"}[name],
+            yield diffc(f"{name}-{parameter + parameters.CODER_FIRST}", {"trellis": "6.3", "pfr": "6.4", "tree": "6.5"}[name],
                         f"coder {name}, parameter {parameter}", coder=(number, parameter))
-    for number, name in kinds.CODERS.items():
+    for number, name in parameters.CODERS.items():
         yield diffc(f"{name}-dense", "6.3.1", "a step of half as many bits as dimensions, in several walks", coder=(number, 4),
                     form=schedule.INLINE, table=inline([1400, 1440], -100, [160]), payload=355)
     yield diffc("seed", "6.1.1", "another seed", seed=1234567)
@@ -173,8 +175,8 @@ def coders() -> Iterator[Row]:
 
 
 def denoisers() -> Iterator[Row]:
-    for number, name in kinds.DENOISERS.items():
-        for steps in (1,) if number == kinds.MEAN else (1, 4):
+    for number, name in parameters.DENOISERS.items():
+        for steps in (1,) if number == parameters.MEAN else (1, 4):
             yield diffc(f"denoiser-{name}-{steps}", "7.2", f"{name}, {steps} step(s)", denoiser=(number, steps))
 
 
@@ -183,9 +185,9 @@ def models() -> Iterator[Row]:
     yield diffc("model-sd15", "3.3 4.4", "a registered model", model=dict(model=2, weights=bytes(4)), pixels=False)
     yield diffc("model-unregistered", "3.3", "a model named by its whole hash", model=dict(model=0, weights=bytes(range(32)), channels=16, cell=8), pixels=False)
     yield diffc("prompt", "5.2", "a prompt and two guidances", model=dict(model=2, weights=bytes(4)), pixels=False,
-                conditioning=kinds.Conditioning("a lighthouse in fog, Føroyar", 1.5, 7.25))
+                conditioning=parameters.Conditioning("a lighthouse in fog, Føroyar", 1.5, 7.25))
     yield diffc("prompt-long", "5.2", "a prompt of 8192 bytes, compressed", model=dict(model=4, weights=bytes(4)), pixels=False,
-                conditioning=kinds.Conditioning("so " * 2730 + "on", 0.0, 31.875))
+                conditioning=parameters.Conditioning("so " * 2730 + "on", 0.0, 31.875))
 
 
 def encodings() -> Iterator[Row]:

@@ -19,11 +19,12 @@ import accepted
 import numpy as np
 import refused
 import zstandard
-from PIL import Image
 from pieces import WEIGHTS
+from PIL import Image
 
-from sdf_format import codec, report
-from sdf_format.conformance import holds, with_models
+from sdf_format import codec
+from sdf_format.inspect import report
+from sdf_format.inspect.conformance import holds, with_models
 from sdf_format.models.tiny import Tiny
 
 HERE = Path(__file__).parent

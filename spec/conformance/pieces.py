@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sdf_format import container, kinds, schedule
-from sdf_format.container import HEADER_OFFSET, SIGNATURE
-from sdf_format.header import HASH_SHORT
-from sdf_format.model import MODELS
+from sdf_format.container import chunks, parameters
+from sdf_format.container.chunks import HEADER_OFFSET, SIGNATURE
+from sdf_format.container.header import HASH_SHORT
+from sdf_format.diffusion import schedule
+from sdf_format.models.loading import MODELS
 
 TINY = 1                                                    # table 4.1
 WEIGHTS = bytes.fromhex(MODELS[TINY].sha256)[:HASH_SHORT]
@@ -38,15 +39,15 @@ def varint(value: int, size: int = 0) -> bytes:
     return bytes(g | 0x80 for g in groups[:-1]) + bytes(groups[-1:])
 
 
-def body(width: int = WIDTH, height: int = HEIGHT, mode: int = 1, kind: int = kinds.DIFFC, model: bytes = b"", parameters: bytes | None = None) -> bytes:
+def body(width: int = WIDTH, height: int = HEIGHT, mode: int = 1, kind: int = parameters.DIFFC, model: bytes = b"", parameter_bytes: bytes | None = None) -> bytes:
     """§3.3, of any numbers.  model: its field and those behind it."""
-    if parameters is None:
-        parameters = kinds.build(kinds.Diffc(schedule.LAW, LAW))
-    return varint(width) + varint(height) + bytes([kind << 4 | mode]) + (model or varint(TINY) + WEIGHTS) + parameters
+    if parameter_bytes is None:
+        parameter_bytes = parameters.build(parameters.Diffc(schedule.LAW, LAW))
+    return varint(width) + varint(height) + bytes([kind << 4 | mode]) + (model or varint(TINY) + WEIGHTS) + parameter_bytes
 
 
-def chunks(parts: Sequence[Part], version: bytes = b"\1\0") -> list[bytes]:
-    return [container.build_chunk(kind, content, version if kind == b"H" else b"") for kind, content in parts]
+def chunk_bytes(parts: Sequence[Part], version: bytes = b"\1\0") -> list[bytes]:
+    return [chunks.build_chunk(kind, content, version if kind == b"H" else b"") for kind, content in parts]
 
 
 def front(version: bytes = b"\1\0") -> bytes:
@@ -54,9 +55,9 @@ def front(version: bytes = b"\1\0") -> bytes:
 
 
 def file(*parts: Part, version: bytes = b"\1\0") -> bytes:
-    return front(version) + b"".join(chunks(parts, version))
+    return front(version) + b"".join(chunk_bytes(parts, version))
 
 
 def place(parts: Sequence[Part], number: int) -> int:
     """Offset of chunk `number` of `file(*parts)`."""
-    return HEADER_OFFSET + sum(len(c) for c in chunks(parts[:number]))
+    return HEADER_OFFSET + sum(len(c) for c in chunk_bytes(parts[:number]))

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from pieces import HEIGHT, WIDTH, Part, bits, file
 
-from sdf_format import kinds, model
-from sdf_format.entropy import Sender
-from sdf_format.header import Header, build_header
+from sdf_format.coding.entropy import Sender
+from sdf_format.container import parameters
+from sdf_format.container.header import Header, build_header
+from sdf_format.models import loading
 from sdf_format.payloads import lowbit, palette
 
 MODEL = Path(__file__).parent / "models" / "autoencoder"
@@ -22,11 +23,11 @@ def numbers(name: str, shape: tuple[int, ...], below: int) -> np.ndarray:
     return np.frombuffer(bits(name, 4 * int(np.prod(shape))), ">u4").reshape(shape).astype(np.int64) % below
 
 
-def written(fields: kinds.Fields, payload: bytes, **change: object) -> bytes:
+def written(fields: parameters.Fields, payload: bytes, **change: object) -> bytes:
     """A file of a picture by the suite's autoencoder, or of what `change` says."""
-    found = model.find(MODEL)
+    found = loading.find(MODEL)
     known = dict(width=WIDTH, height=HEIGHT, mode="RGB", model=0, weights=found.weights, channels=found.spec.channels, cell=found.spec.cell) | change
-    header = Header(kind=kinds.number(fields), parameters=kinds.build(fields), **known)
+    header = Header(kind=parameters.number(fields), parameters=parameters.build(fields), **known)
     parts: list[Part] = [(b"H", build_header(header)), (b"D", payload)]
     return file(*parts)
 
@@ -41,13 +42,13 @@ def palette_file(name: str, colours: int, groups: int, **more: object) -> bytes:
         palette.code_vectors(coder, colours, part.stop - part.start, palettes[-1])
     cells = numbers(name, (height, width, groups), colours)
     palette.code_cells(coder, palettes, (height, width), lambda y, x, g, frequencies: int(cells[y, x, g]))
-    return written(kinds.Palette(colours, groups, -42, **more), coder.finish())
+    return written(parameters.Palette(colours, groups, -42, **more), coder.finish())
 
 
 def lowbit_payload(name: str, shape: tuple[int, int, int], levels: int, contexts: int) -> bytes:
     """shape: rows, columns, channels"""
     coder = Sender()
-    scale = round(kinds.SCALE_UNIT * np.log2(4 / levels))
+    scale = round(parameters.SCALE_UNIT * np.log2(4 / levels))
     scales = np.stack([scale + numbers(name, (shape[2],), 5) - 2, numbers(f"{name} offset", (shape[2],), 7) - 3], axis=1)
     lowbit.code_scales(coder, shape[2], scales)
     lowbit.code_values(coder, shape, levels, contexts, numbers(f"{name} values", shape, levels))
@@ -56,7 +57,7 @@ def lowbit_payload(name: str, shape: tuple[int, int, int], levels: int, contexts
 
 def lowbit_file(name: str, levels: int, contexts: int, **more: object) -> bytes:
     payload = lowbit_payload(name, (HEIGHT // 2, WIDTH // 2, 4), levels, contexts)
-    return written(kinds.Lowbit(levels, contexts, **more), payload)
+    return written(parameters.Lowbit(levels, contexts, **more), payload)
 
 
 def files() -> Iterator[tuple[str, str, str, bytes]]:
@@ -66,16 +67,16 @@ def files() -> Iterator[tuple[str, str, str, bytes]]:
         yield name, "5.3 5.3.1 5.3.2 5.6", f"{colours} colours in {groups} group(s)", palette_file(name, colours, groups)
     yield "palette-dithering", "5.3", "a strength of dithering, and an extension", palette_file("palette-dithering", 8, 1, dithering=48, extension=b"later")
     for levels in (2, 4, 7, 16, 256):
-        for contexts, called in kinds.CONTEXTS.items():
-            if levels in (2, 7) or contexts == kinds.NEIGHBOURS:
+        for contexts, called in parameters.CONTEXTS.items():
+            if levels in (2, 7) or contexts == parameters.NEIGHBOURS:
                 name = f"lowbit-{levels}-{called}"
                 yield name, "5.4 5.4.1 5.4.2 5.6", f"{levels} levels, contexts {called}", lowbit_file(name, levels, contexts)
-    yield "lowbit-extension", "5.4", "an extension", lowbit_file("lowbit-extension", 4, kinds.NEIGHBOURS, extension=b"later")
+    yield "lowbit-extension", "5.4", "an extension", lowbit_file("lowbit-extension", 4, parameters.NEIGHBOURS, extension=b"later")
 
 
 def sounds() -> Iterator[tuple[str, str, str, bytes]]:
     """Header and structure alone: pictures are what the suite compares."""
     for mode, rate in (("mono", 44100), ("stereo", 48000), ("stereo", 12345)):
         name = f"sound-{mode}-{rate}"
-        payload = lowbit_payload(name, (1, 140, 6), 2, kinds.NEIGHBOURS)
-        yield name, "3.3 4.6", f"sound, {mode}, {rate} samples a second", written(kinds.Lowbit(2), payload, **SOUND | dict(mode=mode, rate=rate))
+        payload = lowbit_payload(name, (1, 140, 6), 2, parameters.NEIGHBOURS)
+        yield name, "3.3 4.6", f"sound, {mode}, {rate} samples a second", written(parameters.Lowbit(2), payload, **SOUND | dict(mode=mode, rate=rate))

@@ -10,9 +10,11 @@ import zstandard
 from accepted import inline
 from pieces import EXIF, LAW, TINY, WEIGHTS, Part, bits, body, file, front, place, varint
 
-from sdf_format import compression, container, kinds, model, schedule
-from sdf_format.container import HEADER_OFFSET
-from sdf_format.header import MODES
+from sdf_format.container import chunks, compression, parameters
+from sdf_format.container.chunks import HEADER_OFFSET
+from sdf_format.container.header import MODES
+from sdf_format.diffusion import schedule
+from sdf_format.models import loading
 
 BAD, TRUNCATED, UNSUPPORTED, MISSING = "bad", "truncated", "unsupported", "missing-model"      # §8
 
@@ -42,7 +44,7 @@ def rows() -> Iterator[Row]:
     yield from headers()
     yield from compressed()
     yield from alphas()
-    yield from parameters()
+    yield from parameter_rows()
     yield from schedules()
     yield from payloads()
     yield from quantised_headers()
@@ -62,13 +64,13 @@ def chunk_heads() -> Iterator[Row]:
     head = file(H)
 
     def with_chunk(raw: bytes) -> bytes:
-        return head + raw + container.build_chunk(*D)
+        return head + raw + chunks.build_chunk(*D)
 
     for kind in b"1", b"[", b"\xe9":
-        yield Row(f"type-{kind[0]:02x}", "3.2", "a type that is no ASCII letter", with_chunk(container.build_chunk(kind, b"x")), BAD, (DATA,))
-    yield Row("critical", "3.2", "a critical chunk that nobody knows", with_chunk(container.build_chunk(b"Q", b"x")), UNSUPPORTED, (DATA,))
+        yield Row(f"type-{kind[0]:02x}", "3.2", "a type that is no ASCII letter", with_chunk(chunks.build_chunk(kind, b"x")), BAD, (DATA,))
+    yield Row("critical", "3.2", "a critical chunk that nobody knows", with_chunk(chunks.build_chunk(b"Q", b"x")), UNSUPPORTED, (DATA,))
     long = b"q" + varint(3, 3) + b"abc"
-    yield Row("length-spelling", "3.2 2", "a length in more bytes than needed", with_chunk(long + container.crc(long).to_bytes(4, "big")), BAD, (DATA,))
+    yield Row("length-spelling", "3.2 2", "a length in more bytes than needed", with_chunk(long + chunks.crc(long).to_bytes(4, "big")), BAD, (DATA,))
     yield Row("length-2-31", "3.2", "a length of 2^31", head + b"q" + varint(2**31) + bytes(9), BAD, (DATA,))
     yield Row("length-endless", "3.2", "a length of six bytes", head + b"q" + b"\xff" * 5 + b"\1" + bytes(9), BAD, (DATA,))
 
@@ -81,10 +83,10 @@ def orders() -> Iterator[Row]:
         parts = (H, (kind, content), (kind, content), D)
         yield Row(f"{kind.decode()}-twice", "3.2", f"two chunks {kind.decode()}", file(*parts), BAD, (place(parts, 2),))
     yield Row("tail", "3.2", "a byte behind D", PLAIN + b"\0", BAD, (len(PLAIN),))
-    yield Row("tail-chunk", "3.2", "a chunk behind D", PLAIN + container.build_chunk(*text), BAD, (len(PLAIN),))
+    yield Row("tail-chunk", "3.2", "a chunk behind D", PLAIN + chunks.build_chunk(*text), BAD, (len(PLAIN),))
     parts = (H, *[text] * 127, D)
     yield Row("chunks-129", "3.2", "one chunk too many", file(*parts), BAD, (place(parts, 128),))
-    wide = (b"H", body(parameters=kinds.build(kinds.Diffc(schedule.LAW, LAW, extension=bytes(4096)))))
+    wide = (b"H", body(parameter_bytes=parameters.build(parameters.Diffc(schedule.LAW, LAW, extension=bytes(4096)))))
     yield Row("header-long", "3.2", "a header of more than 4096 bytes", file(wide, D), BAD, (HEADER_OFFSET,))
 
 
@@ -100,7 +102,7 @@ def checksums() -> Iterator[Row]:
     yield Row("crc-text", "3.2 3.4", "a bit of a text is wrong", flipped(file(*parts), place(parts, 1) + 8), BAD, (place(parts, 1),))
     parts = (H, (b"q", b"later"), D)
     yield Row("crc-unknown", "3.2", "a bit of a chunk that nobody knows is wrong", flipped(file(*parts), place(parts, 1) + 3), BAD, (place(parts, 1),))
-    bare = front() + container.build_chunk(*H) + container.build_chunk(*D)
+    bare = front() + chunks.build_chunk(*H) + chunks.build_chunk(*D)
     yield Row("crc-without-version", "3.2", "the CRC of H without the version", bare, BAD, (HEADER_OFFSET,))
 
 
@@ -164,11 +166,11 @@ def alphas() -> Iterator[Row]:
         yield Row(f"alpha-{name}", "3.5", f"alpha: {about}", file(rgba, (b"A", content), D), BAD, (DATA,))
 
 
-def parameters() -> Iterator[Row]:
+def parameter_rows() -> Iterator[Row]:
     law = schedule.Law.build(LAW)
 
     def row(name: str, about: str, content: bytes, error: str = BAD) -> Row:
-        return Row(name, "5.2", about, file((b"H", body(parameters=content)), D), error, (HEADER_OFFSET,))
+        return Row(name, "5.2", about, file((b"H", body(parameter_bytes=content)), D), error, (HEADER_OFFSET,))
 
     yield row("flags-reserved", "the reserved flag", b"\x80" + law, UNSUPPORTED)
     yield row("form-3", "schedule form 3", b"\3" + law, UNSUPPORTED)
@@ -194,7 +196,7 @@ def parameters() -> Iterator[Row]:
 
 def schedules() -> Iterator[Row]:
     def row(name: str, clauses: str, about: str, form: int, fields: dict, error: str = BAD) -> Row:
-        parts: tuple[Part, Part] = ((b"H", body(parameters=bytes([form]) + schedule.FORMS[form].build(fields))), D)
+        parts: tuple[Part, Part] = ((b"H", body(parameter_bytes=bytes([form]) + schedule.FORMS[form].build(fields))), D)
         return Row(name, clauses, about, file(*parts), error, (HEADER_OFFSET, place(parts, 1)))
 
     total = 8 * len(D[1])
@@ -215,38 +217,38 @@ def payloads() -> Iterator[Row]:
         parts = ((b"H", header), (b"D", payload))
         return Row(name, clauses, about, file(*parts), BAD, (place(parts, 1), HEADER_OFFSET))
 
-    padded = kinds.build(kinds.Diffc(schedule.INLINE, inline([20, 15], -64, [128])))
-    yield row("padding", "6.2", "padding that is not zero", b"\x9a\x3c\x57\x11\xe4", body(parameters=padded))
-    greedy = kinds.build(kinds.Diffc(schedule.INLINE, inline([776], 0, [])))
-    yield row("too-many-bits", "6.3", "776 bits for 768 latent values", bits("greedy", 97), body(1, 1, parameters=greedy))
+    padded = parameters.build(parameters.Diffc(schedule.INLINE, inline([20, 15], -64, [128])))
+    yield row("padding", "6.2", "padding that is not zero", b"\x9a\x3c\x57\x11\xe4", body(parameter_bytes=padded))
+    greedy = parameters.build(parameters.Diffc(schedule.INLINE, inline([776], 0, [])))
+    yield row("too-many-bits", "6.3", "776 bits for 768 latent values", bits("greedy", 97), body(1, 1, parameter_bytes=greedy))
 
 
-def alone(kind: int, parameters: bytes, payload: bytes = b"") -> tuple[Part, Part]:
+def alone(kind: int, content: bytes, payload: bytes = b"") -> tuple[Part, Part]:
     """Header and payload of a file of the suite's autoencoder."""
-    found = model.find(quantised.MODEL)
+    found = loading.find(quantised.MODEL)
     named = b"\0" + found.weights + varint(found.spec.channels) + varint(found.spec.cell)
-    return (b"H", body(kind=kind, model=named, parameters=parameters)), (b"D", payload)
+    return (b"H", body(kind=kind, model=named, parameter_bytes=content)), (b"D", payload)
 
 
 def quantised_headers() -> Iterator[Row]:
-    for name, clauses, about, kind, parameters, error in (
-        ("palette-flags", "5.3", "a reserved flag of kind palette", kinds.PALETTE, b"\x80\x08\x01\0", UNSUPPORTED),
-        ("palette-no-colours", "5.3", "no colours", kinds.PALETTE, b"\0\0\1\0", BAD),
-        ("palette-colours", "5.3", "4097 colours", kinds.PALETTE, b"\0" + varint(4097) + b"\1\0", BAD),
-        ("palette-no-groups", "5.3", "no groups", kinds.PALETTE, b"\0\x08\0\0", BAD),
-        ("palette-dithering-0", "5.3", "dithering of strength 0", kinds.PALETTE, b"\2\x08\1\0\0", BAD),
-        ("palette-short", "5.3", "parameters that end early", kinds.PALETTE, b"\0\x08", BAD),
-        ("lowbit-flags", "5.4", "a reserved flag of kind lowbit", kinds.LOWBIT, b"\x80\4", UNSUPPORTED),
-        ("lowbit-contexts", "5.4", "contexts 3", kinds.LOWBIT, b"\x0c\4", UNSUPPORTED),
-        ("lowbit-levels-1", "5.4", "one level", kinds.LOWBIT, b"\0\1", BAD),
-        ("lowbit-levels-257", "5.4", "257 levels", kinds.LOWBIT, b"\0" + varint(257), BAD),
-        ("cleanup-ancestral", "5.5", "clean-up by ancestral", kinds.LOWBIT, b"\1\4\x41\0\x40", UNSUPPORTED),
-        ("cleanup-gain-0", "5.5", "clean-up with a gain of 0", kinds.LOWBIT, b"\1\4\x01\0\0", BAD),
+    for name, clauses, about, kind, content, error in (
+        ("palette-flags", "5.3", "a reserved flag of kind palette", parameters.PALETTE, b"\x80\x08\x01\0", UNSUPPORTED),
+        ("palette-no-colours", "5.3", "no colours", parameters.PALETTE, b"\0\0\1\0", BAD),
+        ("palette-colours", "5.3", "4097 colours", parameters.PALETTE, b"\0" + varint(4097) + b"\1\0", BAD),
+        ("palette-no-groups", "5.3", "no groups", parameters.PALETTE, b"\0\x08\0\0", BAD),
+        ("palette-dithering-0", "5.3", "dithering of strength 0", parameters.PALETTE, b"\2\x08\1\0\0", BAD),
+        ("palette-short", "5.3", "parameters that end early", parameters.PALETTE, b"\0\x08", BAD),
+        ("lowbit-flags", "5.4", "a reserved flag of kind lowbit", parameters.LOWBIT, b"\x80\4", UNSUPPORTED),
+        ("lowbit-contexts", "5.4", "contexts 3", parameters.LOWBIT, b"\x0c\4", UNSUPPORTED),
+        ("lowbit-levels-1", "5.4", "one level", parameters.LOWBIT, b"\0\1", BAD),
+        ("lowbit-levels-257", "5.4", "257 levels", parameters.LOWBIT, b"\0" + varint(257), BAD),
+        ("cleanup-ancestral", "5.5", "clean-up by ancestral", parameters.LOWBIT, b"\1\4\x41\0\x40", UNSUPPORTED),
+        ("cleanup-gain-0", "5.5", "clean-up with a gain of 0", parameters.LOWBIT, b"\1\4\x01\0\0", BAD),
     ):
-        yield Row(name, clauses, about, file(*alone(kind, parameters, bits(name))), error, (HEADER_OFFSET,))
-    parts = alone(kinds.DIFFC, kinds.build(kinds.Diffc(schedule.LAW, LAW)), bits("diffc-autoencoder"))
+        yield Row(name, clauses, about, file(*alone(kind, content, bits(name))), error, (HEADER_OFFSET,))
+    parts = alone(parameters.DIFFC, parameters.build(parameters.Diffc(schedule.LAW, LAW)), bits("diffc-autoencoder"))
     yield Row("diffc-autoencoder", "4.5", "steps of DiffC by an autoencoder alone", file(*parts), UNSUPPORTED, (HEADER_OFFSET, place(parts, 1)))
-    tiny = (b"H", body(kind=kinds.LOWBIT, parameters=b"\0\4")), (b"D", bits("lowbit-tiny"))
+    tiny = (b"H", body(kind=parameters.LOWBIT, parameter_bytes=b"\0\4")), (b"D", bits("lowbit-tiny"))
     yield Row("lowbit-tiny", "5.1", "kind lowbit for a model that is no autoencoder", file(*tiny), BAD, (HEADER_OFFSET,))
 
 
@@ -254,11 +256,11 @@ def quantised_payloads() -> Iterator[Row]:
     def row(name: str, clauses: str, about: str, parts: tuple[Part, Part]) -> Row:
         return Row(name, clauses, about, file(*parts), BAD, (place(parts, 1), HEADER_OFFSET))
 
-    good = quantised.lowbit_payload("lowbit-4-neighbours", (12, 20, 4), 4, kinds.NEIGHBOURS)
+    good = quantised.lowbit_payload("lowbit-4-neighbours", (12, 20, 4), 4, parameters.NEIGHBOURS)
     for name, about, payload in (("long", "a byte too many", good + b"\1"), ("short", "a byte too few", good[:-1]), ("empty", "no payload", b"")):
-        yield row(f"lowbit-{name}", "5.6.1", f"kind lowbit with {about}", alone(kinds.LOWBIT, b"\0\4", payload))
-    yield row("palette-groups", "5.3", "more groups than channels", alone(kinds.PALETTE, b"\0\x08\5\0", bits("palette-groups")))
-    yield row("palette-empty", "5.6.1", "kind palette with no payload", alone(kinds.PALETTE, b"\0\x08\1\0"))
+        yield row(f"lowbit-{name}", "5.6.1", f"kind lowbit with {about}", alone(parameters.LOWBIT, b"\0\4", payload))
+    yield row("palette-groups", "5.3", "more groups than channels", alone(parameters.PALETTE, b"\0\x08\5\0", bits("palette-groups")))
+    yield row("palette-empty", "5.6.1", "kind palette with no payload", alone(parameters.PALETTE, b"\0\x08\1\0"))
 
 
 def sounds() -> Iterator[Row]:
@@ -266,5 +268,5 @@ def sounds() -> Iterator[Row]:
     for name, about, length, rate in (("length-0", "a sound of no samples", 0, 0), ("rate-unknown", "a rate that the table does not have", 7000, 12),
                                       ("rate-low", "999 samples a second", 7000, 999), ("rate-high", "1000001 samples a second", 7000, 1000001),
                                       ("rate-spelling", "48000 samples a second, not by its number", 7000, 48000)):
-        header = (b"H", body(length, rate, mode=MODES.index("stereo"), kind=kinds.LOWBIT, model=named, parameters=b"\0\2"))
+        header = (b"H", body(length, rate, mode=MODES.index("stereo"), kind=parameters.LOWBIT, model=named, parameter_bytes=b"\0\2"))
         yield Row(f"sound-{name}", "3.3", about, file(header, (b"D", bits(name))), BAD, (HEADER_OFFSET,))

@@ -19,9 +19,10 @@ from independent import REFUSALS, facts, same
 from PIL import Image
 
 import pillow_plugin
-from sdf_format import container, dump, kinds, report, soundness
+from sdf_format.container import chunks, parameters
+from sdf_format.container.header import Header, build_header, parse_header
 from sdf_format.errors import SdfError
-from sdf_format.header import Header, build_header, parse_header
+from sdf_format.inspect import dump, report, validate
 
 WORK = 300 * 64 * 64            # pixels times model calls that an input may ask for: about half a second
 
@@ -31,7 +32,7 @@ def mended(data: bytes) -> bytes:
     made, offset, prefix = data[:10], 10, data[8:10]
     while offset < len(data):
         try:
-            kind, length, head = container.head(io.BytesIO(data), offset)
+            kind, length, head = chunks.head(io.BytesIO(data), offset)
         except SdfError:
             break
         end = offset + head + length
@@ -46,7 +47,7 @@ def accepted(data: bytes) -> bool:
     """Whether all that needs no model finds nothing wrong."""
     stream = io.BytesIO(data)
     try:
-        soundness.check(stream, container.scan(stream))
+        validate.check(stream, chunks.scan(stream))
     except SdfError:
         return False
     return True
@@ -64,12 +65,12 @@ def container_target(data: bytes) -> None:
     assert b"".join(row.data for row in shown) == data
     if not good:
         return
-    file = container.scan(io.BytesIO(data))
-    body = container.read(io.BytesIO(data), file.chunks[0], data[8:10])
+    file = chunks.scan(io.BytesIO(data))
+    body = chunks.read(io.BytesIO(data), file.chunks[0], data[8:10])
     assert build_header(file.header) == body
-    fields = kinds.parse(file.header)
-    assert kinds.parse(parse_header(build_header(Header(**{**vars(file.header), "parameters": kinds.build(fields)})))) == fields
-    if file.header.kind == kinds.DIFFC:
+    fields = parameters.parse(file.header)
+    assert parameters.parse(parse_header(build_header(Header(**{**vars(file.header), "parameters": parameters.build(fields)})))) == fields
+    if file.header.kind == parameters.DIFFC:
         with contextlib.suppress(KeyError):
             try:
                 theirs = facts(data)
@@ -102,7 +103,7 @@ class Gaussian:
 @contextlib.contextmanager
 def gaussian_models() -> Iterator[None]:
     """Every model that can be found is a `Gaussian`; files may ask for little work."""
-    with mock.patch("sdf_format.model.load", lambda found, device: Gaussian(found.spec.channels, found.spec.cell)):
+    with mock.patch("sdf_format.models.loading.load", lambda found, device: Gaussian(found.spec.channels, found.spec.cell)):
         pillow_plugin.register_sdf_opener(device="cpu", most_work=WORK)
         try:
             yield

@@ -1,0 +1,70 @@
+"""Metadata chunks (§3.4) to and from the keys of Pillow's `info`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+from sdf_format.container import chunks, compression, mark
+from sdf_format.container.chunks import DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK, File
+from sdf_format.errors import BadFile, BadInput, placed
+
+KEYS = {EXIF_CHUNK: "exif", ICC_CHUNK: "icc_profile", XMP_CHUNK: "xmp"}
+TYPES = frozenset({*KEYS, TEXT_CHUNK})
+COMMENT = "Comment"             # key of the text that Pillow's `info` has as "comment"
+
+
+def build(exif: bytes = b"", icc_profile: bytes = b"", xmp: bytes = b"", text: Mapping[str, str] | None = None) -> list[tuple[bytes, bytes]]:
+    """(type, body) of every chunk that has something to say; BadInput if it cannot be stored.  The mark of §3.7 takes no chunk."""
+    chunks = [(kind, compression.pack_metadata(data, KEYS[kind]))
+              for kind, data in ((EXIF_CHUNK, exif), (ICC_CHUNK, icc_profile), (XMP_CHUNK, mark.removed(xmp))) if data]
+    for key, value in (text or {}).items():
+        if not key or "\0" in key:
+            raise BadInput(f"§3.4 text: {key!r} is not a key: it is empty or has a null character")
+        chunks.append((TEXT_CHUNK, compression.pack_metadata(key.encode() + b"\0" + value.encode(), "text")))
+    return chunks
+
+
+def replaced(stream: BinaryIO, file: File, given: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The file with `given` for all its metadata; picture, alpha, preview and unknown chunks stay to the byte. Raises BadFile if it is damaged."""
+    if file.problem:
+        raise file.problem
+    *others, data = [(c.type, chunks.read(stream, c)) for c in file.chunks if c.type not in TYPES | {HEADER_CHUNK}]
+    assert data[0] == DATA_CHUNK
+    return chunks.build(file.header, data[1], [*others, *given])
+
+
+def read(stream: BinaryIO, file: File, marked: bool = True) -> dict[str, object]:
+    """Pillow's `info` of a scanned file: exif, icc_profile, xmp, comment (bytes) and text (str by str), as far as present.
+
+    marked  whether the XMP says that a generative model made the picture what it is (§3.7)
+
+    Chunks that the file ends in the middle of are left out; the picture's own loading reports them.
+    """
+    info: dict[str, object] = {}
+    text: dict[str, str] = {}
+    for chunk in file.chunks:
+        if chunk.type not in TYPES or chunk.available < chunk.length:
+            continue
+        where = f"§3.4 chunk {chunk.type.decode()} at offset {chunk.offset}"
+        with placed(chunk.offset):
+            data = compression.unpack(chunks.read(stream, chunk), where)
+            if chunk.type in KEYS:
+                info[KEYS[chunk.type]] = data
+                continue
+            key, separator, value = data.partition(b"\0")
+            try:
+                if not (key and separator):
+                    raise BadFile(f"{where}: no key")
+                text[key.decode()] = value.decode()
+            except UnicodeDecodeError as error:
+                raise BadFile(f"{where}: not UTF-8") from error
+    if text:
+        info["text"] = text
+    if COMMENT in text:
+        info["comment"] = text[COMMENT].encode()
+    if marked:
+        xmp = info.get("xmp", b"")
+        assert isinstance(xmp, bytes)
+        info["xmp"] = mark.added(xmp)
+    return info

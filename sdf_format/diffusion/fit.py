@@ -1,0 +1,130 @@
+"""The encoder's choice of a schedule for one picture: measure how many bits each noise level will cost, fit the law.
+
+Nothing here is normative; a better encoder may choose otherwise (§4.2.1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdf_format.diffusion.schedule import LAW_BEND, LAW_LEVEL, LAW_RANGES, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
+from sdf_format.models.loading import Model
+
+LOWEST, SPACING = -7.0, 2.5    # nat: log-SNR where measuring starts, and between measurements
+GRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
+HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
+SAMPLE = 64                     # latent positions a side of the windows measured in a large picture, unless the model was trained at others
+WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; well below them: its energy."""
+
+    dimensions: int             # of the latent
+    energy: float
+    levels: list[float]
+    errors: list[float]
+
+    def error(self, level: float) -> float:
+        """At any level, linear in the logarithm between measurements."""
+        return math.exp(np.interp(level, [self.levels[0] - SPACING, *self.levels], np.log([self.energy, *self.errors])))
+
+
+def windows(latent: Tensor, side: int) -> Tensor:
+    """The whole latent, or WINDOWS windows of a large one along its two diagonals, as a batch.  side: of a window"""
+    height, width = latent.shape[2:]
+    if height * width <= WINDOWS * side * side or min(height, width) < side:
+        return latent
+    tops = torch.linspace(0, height - side, WINDOWS + 2).long()[1:-1]
+    lefts = torch.linspace(0, width - side, WINDOWS + 2).long()[1:-1][[1, 3, 0, 2]]
+    return torch.cat([latent[:, :, t : t + side, left : left + side] for t, left in zip(tops, lefts)])
+
+
+def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> Curve:
+    """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model ends."""
+    sample = windows(latent, getattr(model, "window", SAMPLE))
+    scale = latent.numel() / sample.numel()
+    noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
+    curve = Curve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])
+    level = lowest
+    while level <= HIGHEST + spacing:
+        sigma = math.exp(-level / 2)
+        clean = torch.cat([model.predict(one[None], sigma) for one in sample + sigma * noise])
+        curve.levels.append(level)
+        curve.errors.append(float((clean - sample).double().square().sum()) * scale + 1e-6)
+        if enough(curve):
+            break
+        level += spacing
+    return curve
+
+
+Capacity = Callable[[int, int], float]      # (bits, dimensions) of a step -> KL [bit] that a coder delivers with them
+
+
+def ideal_levels(curve: Curve, bits: tuple[int, ...], capacity: Capacity) -> list[float]:
+    """Log-SNR that each step reaches if its bits deliver what the coder promises and the next prediction is stale until then."""
+    precision, levels = 0.0, []
+    for granted in bits:
+        error = curve.error(math.log(precision)) if precision else curve.energy
+        precision += 2 * math.log(2) * GRANT * capacity(granted, curve.dimensions) / error
+        levels.append(math.log(precision) if precision else -math.inf)
+    return levels
+
+
+def fit(levels: list[float], bits: tuple[int, ...]) -> dict[str, int]:
+    """The integers of the law (§4.2.1) nearest to the levels, each weighted by its bits."""
+    steps = len(levels)
+    some = [k for k in range(steps) if levels[k] > -math.inf]
+    u = np.log((np.array(some) + 1) / steps)
+    weight = np.sqrt(np.array([bits[k] + 1.0 for k in some]))
+    wanted = np.array([levels[k] for k in some])
+    for terms in (3, 2, 1):
+        basis = np.stack([np.ones_like(u), u, u * u][:terms], axis=1)
+        found, *_ = np.linalg.lstsq(basis * weight[:, None], wanted * weight, rcond=None)
+        end, slope, bend = (*found, *[2.0, 0.0][terms - 1 :])[:3] if terms < 3 else found
+        law = dict(steps=steps, end=round(end * LAW_LEVEL), slope=max(1, round(slope * LAW_SLOPE)), bend=round(bend * LAW_BEND))
+        fits = all(LAW_RANGES[name][0] <= value <= LAW_RANGES[name][1] for name, value in law.items())
+        if fits and (np.diff(law_levels(**law)) > 0).all() and law_levels(**law)[0] > -15:
+            break
+    return law
+
+
+def step_count(bits: int) -> int:
+    """How many steps pay for a payload of so many bits: docs/experiments.md, "steps"."""
+    return max(1, min(20, round(1.9 * math.log(max(bits, 1)) - 2)))
+
+
+def bits_for_level(curve: Curve, level: float, capacity: Capacity, limit: int) -> int:
+    """Payload bits with which the last step reaches a log-SNR, at most `limit`."""
+    low, high = 1, max(1, limit)
+    while low < high:
+        middle = (low + high) // 2
+        if ideal_levels(curve, law_bits(step_count(middle), middle), capacity)[-1] < level:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def table_up_to(entry: dict, level: float) -> tuple[float, ...]:
+    """Levels [nat] of the steps of a registered schedule that end at or below `level`; at least one."""
+    levels = [x / REGISTERED_LEVEL for x in entry["levels"]]
+    return tuple(levels[: max(1, sum(x <= level for x in levels))])
+
+
+def table_gain(curve: Curve, levels: tuple[float, ...], bits: tuple[int, ...], capacity: Capacity) -> float:
+    """What a registered table's bits must be multiplied by for this picture, over the steps up to `levels[-1]`."""
+    precision, needed, delivered = 0.0, 0.0, 0.0
+    for level, granted in zip(levels, bits):
+        delivered += GRANT * capacity(granted, curve.dimensions)
+        error = curve.error(math.log(precision)) if precision else curve.energy
+        needed += (math.exp(level) - precision) * error / (2 * math.log(2))
+        precision = math.exp(level)
+    return needed / max(1.0, delivered)
