@@ -33,7 +33,7 @@ extern "C" __global__ void read_walks(int *places, const u32 *states, u32 dimens
 }
 
 // Numbers by place, mixed by columns and under their outer signs, times a power of two: z, by dimension.  Grid: tiles; THREADS threads.
-extern "C" __global__ void gather(float *z, const int *places, float unit, u32 dimensions, u32 seed, u32 step, u32 multiplier, u32 offset) {
+extern "C" __global__ void from_mixing_order(float *z, const int *places, float unit, u32 dimensions, u32 seed, u32 step, u32 multiplier, u32 offset) {
     __shared__ int x[TILE];
     const Columns tile(dimensions, blockIdx.x);
     for (u32 i = threadIdx.x; i < tile.items; i += THREADS)
@@ -47,7 +47,7 @@ extern "C" __global__ void gather(float *z, const int *places, float unit, u32 d
 }
 
 // The way back: numbers by dimension, under their outer signs, mixed by columns.  Grid: tiles; THREADS threads.
-extern "C" __global__ void deal(int *places, const int *values, u32 dimensions, u32 seed, u32 step, u32 multiplier, u32 offset) {
+extern "C" __global__ void to_mixing_order(int *places, const int *values, u32 dimensions, u32 seed, u32 step, u32 multiplier, u32 offset) {
     __shared__ int x[TILE];
     const Columns tile(dimensions, blockIdx.x);
     for (u32 i = threadIdx.x; i < tile.items; i += THREADS) {

@@ -27,7 +27,7 @@ Decoded = tuple[np.ndarray, "np.ndarray | None"]
 
 
 @dataclass
-class Question:
+class Request:
     """What a walk wants to know, and the answer or the error as soon as it is there.  order: of the seat"""
 
     order: int
@@ -38,89 +38,89 @@ class Question:
     error: BaseException | None = None
 
 
-class Meeting:
-    """Where walks wait until each has asked its question; then all are answered.
+class BatchedPredictor:
+    """Walks submit their requests and wait; when each has submitted one, all are answered.
 
     Who takes part in a round follows from the files alone, not from how fast threads are: the same files give the same pixels.
     """
 
     def __init__(self, seats: int):
-        self.present = seats
-        self.waiting: list[Question] = []
+        self.participants = seats
+        self.waiting: list[Request] = []
         self.turn = threading.Condition()
-        self.alone = threading.Lock()           # held by whoever runs an autoencoder: one picture's activations at a time
+        self.exclusive = threading.Lock()           # held by whoever runs an autoencoder: one picture's activations at a time
         self.over: BaseException | None = None
 
-    def ask(self, order: int, model: Model, y: Tensor, sigma: float) -> Tensor:
+    def submit(self, order: int, model: Model, y: Tensor, sigma: float) -> Tensor:
         """The model's prediction, together with those that the others wait for."""
-        question = Question(order, model, y, sigma)
+        request = Request(order, model, y, sigma)
         with self.turn:
-            self.waiting.append(question)
-            self._answer_if_all_have_asked()
-            while question.answer is None and question.error is None:
+            self.waiting.append(request)
+            self._answer_if_all_have_submitted()
+            while request.answer is None and request.error is None:
                 self.turn.wait()
-        if question.error is not None:
-            raise question.error
-        assert question.answer is not None
-        return question.answer
+        if request.error is not None:
+            raise request.error
+        assert request.answer is not None
+        return request.answer
 
     def leave(self) -> None:
         """A seat that has no more files."""
         with self.turn:
-            self.present -= 1
-            self._answer_if_all_have_asked()
+            self.participants -= 1
+            self._answer_if_all_have_submitted()
 
     def end(self, reason: BaseException) -> None:
-        """Whoever asks from now on gets this error."""
+        """Whoever submits from now on gets this error."""
         self.over = reason
 
-    def _answer_if_all_have_asked(self) -> None:
-        if len(self.waiting) < self.present:
+    def _answer_if_all_have_submitted(self) -> None:
+        if len(self.waiting) < self.participants:
             return
         groups = defaultdict(list)
-        for question in sorted(self.waiting, key=lambda q: q.order):
-            groups[getattr(question.model, "together", question.model.predict)].append(question)
+        for request in sorted(self.waiting, key=lambda q: q.order):
+            groups[getattr(request.model, "together", request.model.predict)].append(request)
         self.waiting = []
         for group in groups.values():
             self._answer(group)
         self.turn.notify_all()
 
-    def _answer(self, group: list[Question]) -> None:
+    def _answer(self, group: list[Request]) -> None:
         try:
             if self.over is not None:
                 raise self.over
             if hasattr(group[0].model, "together"):
                 answers = group[0].model.together([(q.model, q.y, q.sigma) for q in group])
-                for question, answer in zip(group, answers, strict=True):
-                    question.answer = answer
+                for request, answer in zip(group, answers, strict=True):
+                    request.answer = answer
             else:
-                for question in group:
-                    question.answer = question.model.predict(question.y, question.sigma)
+                for request in group:
+                    request.answer = request.model.predict(request.y, request.sigma)
         except BaseException as error:          # threads that wait must hear of it, whatever it is
             if len(group) == 1 or self.over is not None:
-                for question in group:
-                    question.error = error
-            else:                               # whose question was it? The others are none the worse for it
-                for question in group:
-                    self._answer([question])
+                for request in group:
+                    request.error = error
+            else:                               # whose request was it? The others are none the worse for it
+                for request in group:
+                    self._answer([request])
 
 
 class Shared:
-    """A model whose predictions are asked for at a meeting."""
+    """A model whose predictions are asked for of a batched predictor."""
 
-    def __init__(self, model: Model, meeting: Meeting, order: int):
-        self.model, self.meeting, self.order = model, meeting, order
+    def __init__(self, model: Model, predictor: BatchedPredictor, order: int):
+        self.model, self.predictor, self.order = model, predictor, order
         self.latent_device = getattr(model, "latent_device", None)
         if hasattr(model, "predict"):           # an autoencoder alone has none, and must not seem to
-            self.predict = lambda y, sigma: meeting.ask(order, model, y, sigma)
+            self.predict = lambda y, sigma: predictor.submit(order, model, y, sigma)
         if hasattr(model, "conditioned"):
-            self.conditioned = lambda prompt, guidance: Shared(model.conditioned(prompt, guidance), meeting, order)
+            self.conditioned = lambda prompt, guidance: Shared(model.conditioned(prompt, guidance), predictor, order)
 
     def encode(self, pixels: np.ndarray) -> Tensor:
         return self.model.encode(pixels)
 
     def decode(self, latent: Tensor) -> np.ndarray:
-        with self.meeting.alone:
+        with self.predictor.exclusive:
             return self.model.decode(latent)
 
 
@@ -139,7 +139,7 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
     results: list[Decoded | SdfError | None] = [None] * len(streams)
     order = sorted(range(len(streams)), key=lambda i: _alike(streams[i]))
     seats = max(1, min(at_once, len(streams)))
-    meeting = Meeting(seats)
+    predictor = BatchedPredictor(seats)
     lock = threading.Lock()
     done = 0
 
@@ -148,17 +148,17 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
         try:
             for i in order[seat::seats]:
                 try:
-                    results[i] = codec.decode(streams[i], through=lambda model: Shared(model, meeting, seat), **options)
+                    results[i] = codec.decode(streams[i], wrap_model=lambda model: Shared(model, predictor, seat), **options)
                 except SdfError as error:
                     results[i] = error
                 with lock:
                     done += 1
                     progress(done, len(streams))
         except BaseException as error:
-            meeting.end(error)
+            predictor.end(error)
             raise
         finally:
-            meeting.leave()
+            predictor.leave()
 
     with ThreadPoolExecutor(seats) as pool:
         tasks = [pool.submit(work, seat) for seat in range(seats)]
@@ -166,7 +166,7 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
             for task in tasks:
                 task.result()
         except BaseException as error:
-            meeting.end(error)
+            predictor.end(error)
             raise
     return results      # type: ignore[return-value]
 

@@ -17,7 +17,7 @@ from sdf_format.container import alpha as alpha_plane
 from sdf_format.container import chunks, parameters
 from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK
 from sdf_format.container.header import MAX_SIDE, Header, not_a_picture
-from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, placed
+from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, error_context
 from sdf_format.inspect import validate
 from sdf_format.models import loading
 from sdf_format.payloads import diffc_encoder, lowbit, palette
@@ -37,15 +37,15 @@ MOST_WORK = 32 * MOST_PIXELS        # pixels times model calls: a picture of tha
 class Codec:
     """A payload kind.
 
-    wishes  what a caller may ask of it; made from keywords, BadInput for values that cannot be
-    encode  (latent, model, its row, wishes, room, progress) -> header fields, payload, account
+    options what a caller may ask of it; made from keywords, BadInput for values that cannot be
+    encode  (latent, model, its row, options, room, progress) -> header fields, payload, account
     decode  (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
     draft   the same for pictures made small: faster, coarser; None: as decode
     samples (the same arguments without the last three, number, progress) -> so many latents, one after another, that the payload does
             not rule out; None: the kind has no such thing
     """
 
-    wishes: type[Any]
+    options: type[Any]
     encode: Callable[..., Any]
     decode: Callable[..., Any]
     draft: Callable[..., Any] | None = None
@@ -53,9 +53,9 @@ class Codec:
 
 
 KINDS = {                           # table 5.1
-    parameters.DIFFC: Codec(diffc_encoder.Wishes, diffc_encoder.encode, diffc_encoder.decode, diffc_encoder.draft, diffc_encoder.samples),
-    parameters.PALETTE: Codec(palette.Wishes, palette.encode, palette.decode),
-    parameters.LOWBIT: Codec(lowbit.Wishes, lowbit.encode, lowbit.decode),
+    parameters.DIFFC: Codec(diffc_encoder.EncodeOptions, diffc_encoder.encode, diffc_encoder.decode, diffc_encoder.draft, diffc_encoder.samples),
+    parameters.PALETTE: Codec(palette.EncodeOptions, palette.encode, palette.decode),
+    parameters.LOWBIT: Codec(lowbit.EncodeOptions, lowbit.encode, lowbit.decode),
 }
 
 
@@ -97,16 +97,16 @@ def budget_of(width: int, height: int, bpp: float | None, target_bytes: int | No
     return target_bytes
 
 
-def wishes_of(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
+def options_for(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
     """The payload kind of a name, and what a caller asks of it. BadInput for a kind or an option that is not there."""
     number = next((n for n, name in parameters.KINDS.items() if name == kind), None)
     if number is None:
         raise BadInput(f"kind {kind!r} is unknown here; known: {', '.join(parameters.KINDS.values())}")
-    known = [f.name for f in fields(KINDS[number].wishes)]
+    known = [f.name for f in fields(KINDS[number].options)]
     for name in options:
         if name not in known:
             raise BadInput(f"{name} means nothing to kind {kind}; it takes {', '.join(known)}")
-    return KINDS[number], KINDS[number].wishes(**options)
+    return KINDS[number], KINDS[number].options(**options)
 
 
 def unsuited(kind: int, spec: ModelSpec) -> str | None:
@@ -128,18 +128,18 @@ def encode(
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
     progress: Progress = _nothing,
-    through: Callable[[loading.Model], loading.Model] = lambda own: own,
+    wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
     **options: Any,
 ) -> Encoded:
     """Write a picture.
 
     pixels        (H, W) for mode L or (H, W, 3) for RGB, uint8, sides 1..65535; alpha: (H, W) uint8, kept without loss
-    kind          a name of table 5.1; options: what it takes, see `plan.Wishes` for diffc and `Wishes` of the others' modules
+    kind          a name of table 5.1; options: what it takes, see `EncodeOptions` of `payloads.diffc_encoder` and of the others' modules
     bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
     model_name    of table 4.1, or the folder of a pipeline of diffusers
     chunks        metadata (type, body), §3.4
     progress      called with (done, total) between model calls; an exception from it ends the encoding
-    through       gives what stands in the model's place, as for `decode`
+    wrap_model    gives what stands in the model's place, as for `decode`
 
     Raises BadInput for what cannot be done, MissingModel if the model's weights are not there.
     """
@@ -150,13 +150,13 @@ def encode(
         raise BadInput(f"a picture of {width}x{height}: sides must be 1..{MAX_SIDE}")
     if sum(x is not None for x in (options.get("quality"), bpp, target_bytes)) > 1:
         raise BadInput("quality, bpp and target_bytes exclude each other: give one of them")
-    codec, wishes = wishes_of(kind, options)
+    codec, chosen = options_for(kind, options)
     budget = budget_of(width, height, bpp, target_bytes)
     found = loading.find(model_name)
     spec = found.spec
     if spec.sound:
         raise BadInput(f"{model_name} is a model of sound; sdf_format.sound.encode writes sound with it")
-    if problem := unsuited(parameters.number(wishes.smallest()), spec):
+    if problem := unsuited(parameters.number(chosen.smallest()), spec):
         raise BadInput(problem)
     mode = ("L" if pixels.ndim == 2 else "RGB") + ("A" if alpha is not None else "")
     others = list(chunks)
@@ -164,21 +164,21 @@ def encode(
         others.append((ALPHA_CHUNK, alpha_plane.encode(alpha)))
 
     blank = Header(width, height, mode, 0, found.key, found.weights, b"")
-    return written(blank, others, budget, found, pick_device(device), codec, wishes,
-                   lambda loaded: loaded.encode(padded(pixels, spec)), progress, through)
+    return assemble(blank, others, budget, found, pick_device(device), codec, chosen,
+                   lambda loaded: loaded.encode(pad_to_model(pixels, spec)), progress, wrap_model)
 
 
-def written(
+def assemble(
     blank: Header,
     others: Sequence[tuple[bytes, bytes]],
     budget: int | None,
-    found: loading.Found,
+    found: loading.ResolvedModel,
     device: str,
     codec: Codec,
-    wishes: Any,
+    options: Any,
     latent_of: Callable[[loading.Model], Tensor],
     progress: Progress,
-    through: Callable[[loading.Model], loading.Model] = lambda own: own,
+    wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> Encoded:
     """A file of a latent.  blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on the loaded model"""
     spec = found.spec
@@ -193,16 +193,16 @@ def written(
         left = budget - len(chunks.build(header(fields), b"", others))
         return left - max(0, (max(left, 1).bit_length() - 1) // 7)
 
-    if budget is not None and room(wishes.smallest()) < 1:
-        least = budget + 1 - room(wishes.smallest())
+    if budget is not None and room(options.smallest()) < 1:
+        least = budget + 1 - room(options.smallest())
         raise BadInput(f"{budget} bytes are too few: header, alpha and metadata alone take {least - 1}; "
                        f"allow at least {least}, or drop metadata")
-    loaded = through(loading.load(found, device))
-    made, payload, account = codec.encode(latent_of(loaded), loaded, spec, wishes, None if budget is None else room, progress)
+    loaded = wrap_model(loading.load(found, device))
+    made, payload, account = codec.encode(latent_of(loaded), loaded, spec, options, None if budget is None else room, progress)
     return Encoded(chunks.build(header(made), payload, others), account, made)
 
 
-def padded(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
+def pad_to_model(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
     """(H, W) or (H, W, 3) to (H', W', 3), the borders repeated up to sides that the model takes.  §4.1"""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -222,7 +222,7 @@ def decode(
     most_work: int | None = None,
     reduce: int = 1,
     progress: Progress = _nothing,
-    through: Callable[[loading.Model], loading.Model] = lambda own: own,
+    wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture: pixels (H, W) or (H, W, 3), and alpha (H, W) or None, uint8.
 
@@ -232,7 +232,7 @@ def decode(
     truncated    decode what is there of a file that ends early
     most_pixels  refuse larger pictures before any model runs
     most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None: MOST_WORK
-    through      gives what stands in the model's place: `batch.decode_many` has several files ask together
+    wrap_model   gives what stands in the model's place: `batch.decode_many` has several files ask together
     reduce       2, 4 or 8: sides divided by so much, rounded up, from the first steps alone: for thumbnails
 
     Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a device that is not there.
@@ -240,18 +240,18 @@ def decode(
     if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
         raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or chunks.scan(stream)
-    at, start, limited = begin(stream, file, device, truncated, most_pixels, most_work, progress, through)
+    at, start, limited = begin(stream, file, device, truncated, most_pixels, most_work, progress, wrap_model)
     plane = validate.plane(stream, file)
     kind = KINDS[file.header.kind]
     decoded = (kind.draft if reduce > 1 else None) or kind.decode
-    with placed(at):
+    with error_context(at):
         latent = decoded(*start, denoiser, realism, limited)
-    samples = shown(start[4], latent, file.header, reduce)
+    samples = to_pixels(start[4], latent, file.header, reduce)
     return np.ascontiguousarray(samples), plane if plane is None else reduced(plane, reduce)
 
 
 def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bool, most_pixels: int, most_work: int | None, progress: Progress,
-          through: Callable[[loading.Model], loading.Model] = lambda own: own) -> tuple[int, tuple[Any, ...], Progress]:
+          wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own) -> tuple[int, tuple[Any, ...], Progress]:
     """What decoding starts from: offset of the payload's chunk; payload, declared bytes, shape, fields, model, its row; progress that refuses
     what is too much.  Arguments and errors: of `decode`
     """
@@ -260,7 +260,7 @@ def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bo
         raise IsSound(not_a_picture(header))
     if header.width * header.height > most_pixels:
         raise TooMuch(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
-    with placed(file.chunks[0].offset):
+    with error_context(file.chunks[0].offset):
         fields_of_kind = parameters.parse(header)
         found = loading.find_for(header)
         spec = found.spec
@@ -272,7 +272,7 @@ def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bo
             raise BadFile(f"§5.1 {problem}")
     data, payload = payload_of(stream, file, truncated)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
-    loaded = through(loading.load(found, pick_device(device)))
+    loaded = wrap_model(loading.load(found, pick_device(device)))
     pixels = shape[2] * shape[3] * spec.cell**2
     allowed = MOST_WORK if most_work is None else most_work
 
@@ -286,7 +286,7 @@ def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bo
     return data.offset, (payload, data.length, shape, fields_of_kind, loaded, spec), limited
 
 
-def shown(loaded: loading.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:
+def to_pixels(loaded: loading.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:
     """A decoded latent as the picture's samples, its sides divided by `reduce`: by the model if it knows how, otherwise afterwards."""
     if reduce > 1 and hasattr(loaded, "decode_reduced"):
         samples = loaded.decode_reduced(latent, reduce)

@@ -63,7 +63,7 @@ class BadInput(SdfError, ValueError):
 
 
 @contextmanager
-def placed(offset: int) -> Iterator[None]:
+def error_context(offset: int) -> Iterator[None]:
     """Errors from inside are about the chunk at `offset`, unless they say otherwise."""
     try:
         yield

@@ -12,7 +12,7 @@ from sdf_format import codec
 from sdf_format.codec import Encoded
 from sdf_format.container import chunks, parameters
 from sdf_format.container.header import SOUNDS, Header, build_header
-from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, placed
+from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, error_context
 from sdf_format.models import loading
 from sdf_format.models.autoencoder_config import SoundSettings
 from sdf_format.payloads.cleanup import Progress
@@ -71,7 +71,7 @@ def encode(
         raise BadInput(f"samples of shape {samples.shape} and type {samples.dtype}; wanted (1, n) or (2, n) floats: mix more channels down first")
     if not np.isfinite(samples).all():
         raise BadInput("some samples are not finite numbers")
-    wished, wishes = codec.wishes_of(kind, options)
+    payload_kind, chosen = codec.options_for(kind, options)
     if not isinstance(rate, int):
         raise BadInput(f"rate {rate!r} is not a whole number of samples a second")
     found = loading.find(model_name)
@@ -82,11 +82,11 @@ def encode(
         raise BadInput("a stereo sound for a model of mono: mix it down first")
     blank = blank_header(samples, rate, found)
     build_header(replace(blank, channels=1, cell=1))      # says what is wrong with length and rate
-    return codec.written(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), wished, wishes,
+    return codec.assemble(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), payload_kind, chosen,
                          lambda loaded: latent_of(samples, rate, sound, loaded), progress)
 
 
-def blank_header(samples: np.ndarray, rate: int, found: loading.Found) -> Header:
+def blank_header(samples: np.ndarray, rate: int, found: loading.ResolvedModel) -> Header:
     """A sound's header, but for what its payload kind says."""
     mode = next(name for name, count in SOUNDS.items() if count == len(samples))
     return Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
@@ -121,7 +121,7 @@ def decode(
     header = file.header
     if not header.sound:
         raise BadInput("this file holds a picture; Image.open or sdf_format.codec.decode reads it")
-    with placed(file.chunks[0].offset):
+    with error_context(file.chunks[0].offset):
         fields = parameters.parse(header)
         found = loading.find_for(header)
         sound = found.spec.sound
@@ -134,7 +134,7 @@ def decode(
             raise TooMuch(f"§3.3 {max(length, header.length)} samples are more than the {most_samples} that the caller allows (most_samples)")
     data, payload = codec.payload_of(stream, file, truncated)
     loaded = loading.load(found, codec.pick_device(device))
-    with placed(data.offset):
+    with error_context(data.offset):
         latent = codec.KINDS[header.kind].decode(payload, data.length, (1, found.spec.channels, 1, positions), fields, loaded, found.spec, None, None, progress)
     return samples_of(latent, header, sound, loaded), header.rate
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdf_format import codec
 from sdf_format.container import chunks, parameters
-from sdf_format.errors import BadInput, Unsupported, placed
+from sdf_format.errors import BadInput, Unsupported, error_context
 from sdf_format.payloads.diffc import Progress
 
 NUMBER = 8          # samples
@@ -34,9 +34,9 @@ def spread(stream: BinaryIO, file: chunks.File | None = None, *, number: int = N
     if samples is None:
         raise Unsupported(f"table 5.1: kind {parameters.KINDS[file.header.kind]} does not say how certain it is")
     total = squares = np.zeros(())
-    with placed(offset):
+    with error_context(offset):
         for latent in samples(*start, number, limited):
-            pixels = np.atleast_3d(codec.shown(start[4], latent, file.header).astype(np.float32))
+            pixels = np.atleast_3d(codec.to_pixels(start[4], latent, file.header).astype(np.float32))
             total, squares = total + pixels, squares + pixels * pixels      # sums of at most 64 squares of bytes are exact
     variance = (squares - total * total / number) / (number - 1)
     return np.sqrt(variance.mean(axis=2).clip(0)).astype(np.float32)

@@ -36,7 +36,7 @@ def parsed(data: bytes) -> Sdf:
 
 def _diffc(fields: Sdf.Diffc) -> dict[str, Any]:
     """As `sdf info --json` spells it."""
-    told = fields.conditioning if fields.has_conditioning else None
+    conditioning = fields.conditioning if fields.has_conditioning else None
     made = fields.schedule
     numbers = {
         "law": lambda: dict(steps=made.steps, end=made.end, slope=made.slope, bend=made.bend),
@@ -49,7 +49,7 @@ def _diffc(fields: Sdf.Diffc) -> dict[str, Any]:
         "coder_bits": 8 + fields.coder.parameter if fields.has_coder else 12,
         "schedule_form": fields.form.name,
         "schedule_fields": numbers[fields.form.name](),
-        "guidance": [told.coding / 8, told.denoising / 8] if told else [1, 1],
+        "guidance": [conditioning.coding / 8, conditioning.denoising / 8] if conditioning else [1, 1],
     }
     if fields.has_denoiser:
         facts |= {"denoiser": fields.denoiser.id.name, "denoiser_steps": fields.denoiser.steps}

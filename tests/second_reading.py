@@ -32,7 +32,7 @@ def states_of(bits: list[int], longest_walk: int, state_bits: int) -> list[int]:
     return states
 
 
-def plain_spell(words: list[int], dimensions: int, word_bits: int, seed: int, step: int) -> list[int]:
+def plain_codewords(words: list[int], dimensions: int, word_bits: int, seed: int, step: int) -> list[int]:
     """§6.3.7 for the word of every branch, from nothing but the shared noise; unit 1/65536."""
     if not words:
         return [16 * int(x) for x in noise.normals(seed, step, 0, dimensions)]

@@ -35,7 +35,7 @@ def clean(monkeypatch):
     monkeypatch.delenv("SDF_MODEL_DIR", raising=False)
 
 
-def header_of(found: loading.Found) -> Header:
+def header_of(found: loading.ResolvedModel) -> Header:
     return Header(8, 8, "RGB", 1, 0, found.weights, b"", channels=found.spec.channels, cell=found.spec.cell)
 
 

@@ -23,9 +23,9 @@ def capacity(bits: int, dimensions: int) -> float:
     return trellis.capacity(bits, 14, dimensions)
 
 
-def curve(scale: float) -> fit.Curve:
+def curve(scale: float) -> fit.MmseCurve:
     levels = [calibrate.LOWEST + i / 2 for i in range(30)]
-    return fit.Curve(64 * CELLS, scale * CELLS, levels, [scale * CELLS / (1 + math.exp(x)) for x in levels])
+    return fit.MmseCurve(64 * CELLS, scale * CELLS, levels, [scale * CELLS / (1 + math.exp(x)) for x in levels])
 
 
 @pytest.mark.clause("4.2")

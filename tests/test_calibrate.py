@@ -42,9 +42,9 @@ class White:
         return y / (1 + sigma * sigma)
 
 
-def white(cells: int) -> fit.Curve:
+def white(cells: int) -> fit.MmseCurve:
     levels = np.arange(calibrate.LOWEST, 6.01, calibrate.SPACING)
-    return fit.Curve(16 * cells, 16.0 * cells, levels.tolist(), (16 * cells / (1 + np.exp(levels))).tolist())
+    return fit.MmseCurve(16 * cells, 16.0 * cells, levels.tolist(), (16 * cells / (1 + np.exp(levels))).tolist())
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def folder(tmp_path):
 
 
 def measured(folder, model, side=128, progress=lambda *_: None, settings=SETTINGS):
-    return calibrate.measure(calibrate.photographs(folder, 10), side, model, 2.0, folder / "store.jsonl", settings, progress)
+    return calibrate.measure_all(calibrate.photographs(folder, 10), side, model, 2.0, folder / "store.jsonl", settings, progress)
 
 
 # --- the graph
@@ -117,7 +117,7 @@ def test_measured_tables_scale_too(folder):
         picture(size, size, 9).save(folder / f"size-{size}.png")
     tables = []
     for side in (128, 256):
-        curve, = calibrate.measure([folder / f"size-{side}.png"], side, White(), 1.0, folder / "sizes.jsonl", SETTINGS, lambda *_: None)
+        curve, = calibrate.measure_all([folder / f"size-{side}.png"], side, White(), 1.0, folder / "sizes.jsonl", SETTINGS, lambda *_: None)
         levels = np.arange(-4.0, 1.1, 0.5)
         tables.append(calibrate.entry("white", levels, calibrate.needs([curve], levels, capacity)[0], (side // 8) ** 2))
     small, large = (np.array(t["bits"]) for t in tables)

@@ -66,7 +66,7 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
     clean = model.sample(3)
     grid = [-6 + 0.5 * i for i in range(20)]
     errors = [float((model.variance / (1 + model.variance * math.exp(g))).sum()) * SHAPE[2] * SHAPE[3] for g in grid]
-    curve = fit.Curve(math.prod(SHAPE), float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
+    curve = fit.MmseCurve(math.prod(SHAPE), float(model.variance.sum()) * SHAPE[2] * SHAPE[3], grid, errors)
     size = 900
     bits = schedule.law_bits(16, 8 * size)
     law = fit.fit(fit.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 12, dimensions)), bits)
@@ -176,7 +176,7 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_mixture(side):
     grid = [-9 + 0.5 * i for i in range(28)]
     errors = [float((model.predict(clean + math.exp(-g / 2) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(12)), math.exp(-g / 2))
                      - clean).square().sum()) for g in grid]
-    curve = fit.Curve(math.prod(SHAPE), float(clean.square().sum()), grid, errors)
+    curve = fit.MmseCurve(math.prod(SHAPE), float(clean.square().sum()), grid, errors)
     size = 900
     bits = schedule.law_bits(16, 8 * size)
     law = fit.fit(fit.ideal_levels(curve, bits, lambda bits, dimensions: trellis.capacity(bits, 14, dimensions)), bits)

@@ -204,7 +204,7 @@ def test_pictures_of_any_size_through_any_autoencoder(name, size, folders):
     image = picture(*size)
     found = loading.find(folders[name])
     loaded = loading.load(found, "cpu")
-    plain = loaded.decode(loaded.encode(codec.padded(np.array(image), found.spec)))[: image.height, : image.width]
+    plain = loaded.decode(loaded.encode(codec.pad_to_model(np.array(image), found.spec)))[: image.height, : image.width]
     errors = []
     for bits in (1, 4, 8):
         data = saved(image, kind="lowbit", model=str(folders[name]), bits=bits, device="cpu")
@@ -233,7 +233,7 @@ def test_requests_that_make_no_sense(folders):
     with pytest.raises(BadInput, match="needs the latent of an autoencoder"):
         saved(picture(40, 24), kind="lowbit")
     with pytest.raises(BadInput, match="thrift -1 is outside"):
-        lowbit.Wishes(thrift=-1)
+        lowbit.EncodeOptions(thrift=-1)
 
 
 @clause("5.5")

@@ -62,7 +62,7 @@ def test_an_encoder_asks_as_often_as_the_benchmark_says():
     predict = made.predict
     made.predict = lambda y, sigma: calls.append(sigma) or predict(y, sigma)
     latent = torch.randn(1, 4, 64, 96, generator=torch.Generator().manual_seed(0))
-    _, _, steps = diffc_encoder.encode(latent, made, loading.MODELS[2], diffc_encoder.Wishes(), lambda fields: 1000, lambda *_: None)
+    _, _, steps = diffc_encoder.encode(latent, made, loading.MODELS[2], diffc_encoder.EncodeOptions(), lambda fields: 1000, lambda *_: None)
     assert len(calls) == len(steps) - 1 + models.MEASURED
 
 
@@ -74,6 +74,6 @@ def test_large_pictures_are_measured_at_the_size_that_a_model_was_trained_at():
     latent, made, seen = torch.zeros(1, 4, 300, 280), ideal("flow"), []
     predict = made.predict
     made.predict = lambda y, sigma: seen.append(tuple(y.shape[2:])) or predict(y, sigma)
-    fit.measure(latent, made, lambda curve: True)
-    told = made.conditioned("", 1.0)
-    assert seen == [(128, 128)] * fit.WINDOWS and told.window == made.window == 128
+    fit.measure_mmse(latent, made, lambda curve: True)
+    conditioned = made.conditioned("", 1.0)
+    assert seen == [(128, 128)] * fit.WINDOWS and conditioned.window == made.window == 128

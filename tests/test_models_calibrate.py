@@ -59,7 +59,7 @@ def test_a_model_gets_its_own_schedule(tmp_path, monkeypatch, capsys):
 @clause("5.2")
 def test_the_command_takes_guidance_for_coding_and_for_denoising(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loading, "_folders", [])
-    folder = add_text(save("epsilon", tmp_path / "told"))
+    folder = add_text(save("epsilon", tmp_path / "conditioned"))
     picture(40, 24).save(tmp_path / "a.png")
     command = ["encode", str(tmp_path / "a.png"), str(tmp_path / "a.sdf"), "--model", str(folder), "--target-bytes", "200", "--device", "cpu",
                "--prompt", "a fox", "--steps", "2", "--guidance"]

@@ -142,7 +142,7 @@ def test_rate_and_distortion_of_an_ideal_model(prediction):
     clean = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     grid = [-6 + 0.5 * i for i in range(20)]
     numel = math.prod(shape)
-    curve = fit.Curve(numel, float(numel), grid, [numel / (1 + math.exp(g)) for g in grid])
+    curve = fit.MmseCurve(numel, float(numel), grid, [numel / (1 + math.exp(g)) for g in grid])
     bits = schedule.law_bits(16, 7200)
     law = fit.fit(fit.ideal_levels(curve, bits, lambda b, d: trellis.capacity(b, 12, d)), bits)
     fields = parameters.Diffc(schedule.LAW, law)

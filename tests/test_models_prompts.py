@@ -24,22 +24,22 @@ clause = pytest.mark.clause
 
 
 @clause("5.2")
-@pytest.mark.parametrize("told", [parameters.Conditioning(), parameters.Conditioning("a red fox, evening light"), parameters.Conditioning("ä" * 500, 0, 31.875),
+@pytest.mark.parametrize("conditioning", [parameters.Conditioning(), parameters.Conditioning("a red fox, evening light"), parameters.Conditioning("ä" * 500, 0, 31.875),
                                   parameters.Conditioning("", 3.5, 1.25)])
-def test_conditioning_is_written_and_read(told):
-    fields = parameters.Diffc(schedule.LAW, dict(steps=1, end=0, slope=1, bend=0), conditioning=told, extension=b"x")
+def test_conditioning_is_written_and_read(conditioning):
+    fields = parameters.Diffc(schedule.LAW, dict(steps=1, end=0, slope=1, bend=0), conditioning=conditioning, extension=b"x")
     header = Header(1, 1, "RGB", parameters.DIFFC, 1, b"....", parameters.build(fields))
     assert parameters.parse(header) == fields
-    if told == parameters.Conditioning():
+    if conditioning == parameters.Conditioning():
         assert header.parameters[0] & 0x40 == 0
 
 
 @clause("5.2")
 def test_conditioning_has_limits():
     law = dict(steps=1, end=0, slope=1, bend=0)
-    for told in (parameters.Conditioning("x" * 8193), parameters.Conditioning("", 32), parameters.Conditioning("", 1, -1)):
+    for conditioning in (parameters.Conditioning("x" * 8193), parameters.Conditioning("", 32), parameters.Conditioning("", 1, -1)):
         with pytest.raises(BadInput):
-            parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=told))
+            parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=conditioning))
     good = parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=parameters.Conditioning("fox")))
     assert good.endswith(b"\x08\x08\x04\x00fox")
     for bad in (good[:-3] + b"\xff\xfe\xfd", good[:-4] + b"\x07fox"):
@@ -49,7 +49,7 @@ def test_conditioning_has_limits():
 
 @clause("5.2", "7.2")
 def test_a_prompt_is_heard_and_kept(tmp_path):
-    folder = str(add_text(save("epsilon", tmp_path / "told")))
+    folder = str(add_text(save("epsilon", tmp_path / "conditioned")))
     image = picture(40, 24)
     options = dict(model=folder, target_bytes=200, device="cpu", denoiser=("flow", 2), prompt="a fox", guidance=(1.0, 6.1))
     data = saved(image, **options)
@@ -58,9 +58,9 @@ def test_a_prompt_is_heard_and_kept(tmp_path):
     assert report.describe(io.BytesIO(data), len(data))["prompt"] == "a fox"
     stable = loading.load(loading.find(folder), "cpu")
     y = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    told, more, empty = (stable.conditioned(p, g).predict(y, 1.0) for p, g in (("a fox", 1.0), ("a fox", 3.0), ("", 1.0)))
-    assert not torch.equal(told, empty)
-    assert torch.allclose(more, empty + 3 * (told - empty), atol=1e-4)
+    conditioned, more, empty = (stable.conditioned(p, g).predict(y, 1.0) for p, g in (("a fox", 1.0), ("a fox", 3.0), ("", 1.0)))
+    assert not torch.equal(conditioned, empty)
+    assert torch.allclose(more, empty + 3 * (conditioned - empty), atol=1e-4)
     assert torch.equal(empty, stable.predict(y, 1.0))
     fields = parameters.parse(header)
     parts = chunks.scan(io.BytesIO(data))

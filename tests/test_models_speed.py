@@ -133,7 +133,7 @@ def test_a_full_device_makes_room_for_the_next_model(folders, monkeypatch):
 @clause("5.2")
 def test_threads_with_new_prompts_wait_for_each_other(tmp_path, monkeypatch):
     """Text encoders are large: one thread loads them, whatever the number of prompts; and what is no longer kept is made again."""
-    folder = add_text(save("epsilon", tmp_path / "told"))
+    folder = add_text(save("epsilon", tmp_path / "conditioned"))
     made = stable.load(loading.find(folder).checkpoint, "cpu")
     monkeypatch.setattr(stable, "PROMPTS_KEPT", 1)
     embed, busy, most = prompts.embed, [0], [0]
@@ -155,12 +155,12 @@ def test_threads_with_new_prompts_wait_for_each_other(tmp_path, monkeypatch):
 
 def test_what_a_network_is_told_goes_to_its_device():
     meta = torch.device("meta")
-    told = prompts.placed(dict(a=torch.zeros(2), b=dict(c=torch.zeros(1)), d=[torch.zeros(3)], sized=(8, False)), meta)
-    assert [told["a"].device, told["b"]["c"].device, told["d"][0].device] == [meta] * 3 and told["sized"] == (8, False)
+    conditioned = prompts.to_device(dict(a=torch.zeros(2), b=dict(c=torch.zeros(1)), d=[torch.zeros(3)], sized=(8, False)), meta)
+    assert [conditioned["a"].device, conditioned["b"]["c"].device, conditioned["d"][0].device] == [meta] * 3 and conditioned["sized"] == (8, False)
 
 
 def test_text_encoders_that_do_not_fit_say_what_to_do(tmp_path, monkeypatch):
-    folder = add_text(save("epsilon", tmp_path / "told"))
+    folder = add_text(save("epsilon", tmp_path / "conditioned"))
     made = stable.load(loading.find(folder).checkpoint, "cpu")
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "to", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(Unsupported, match="text encoders in .* do not fit into the memory of cpu; SDF_OFFLOAD=1 runs them on the CPU"):

@@ -24,7 +24,7 @@ S = 0.7                     # a flow's time
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    base = tmp_path_factory.mktemp("told")
+    base = tmp_path_factory.mktemp("conditioned")
     return {kind: add_text(save(kind, base / kind), kind) for kind in KINDS}
 
 
@@ -89,8 +89,8 @@ def test_a_network_hears_what_diffusers_own_pipeline_says(kind, folders):
         theirs = heard(pipe.transformer, lambda: pipe(**options, latents=sent, sigmas=[S], num_inference_steps=1, guidance_scale=guidance))
         sigma = laws.sigma_of_flow(S)
         y = w * (1 + sigma)
-    told = ours.conditioned(PROMPT, GUIDANCE if kind == "flux" else 1.0)
-    mine = heard(ours.net, lambda: told.predict(y, sigma))
+    conditioned = ours.conditioned(PROMPT, GUIDANCE if kind == "flux" else 1.0)
+    mine = heard(ours.net, lambda: conditioned.predict(y, sigma))
     compared = [name for name in TOLD if theirs.get(name) is not None]
     assert len(compared) >= 3
     for name in compared:
@@ -129,12 +129,12 @@ def test_prompt_and_guidance_go_through_a_file(kind, folders):
     cell = ours.settings.multiple // ours.settings.cell
     y = torch.randn(1, 4, 8 * cell, 8 * cell, generator=torch.Generator().manual_seed(0))
     for sigma in (2.0, 0.2):                # the latter is the refiner's
-        told, more, empty = (ours.conditioned(p, g).predict(y, sigma) for p, g in ((PROMPT, 1.0), (PROMPT, GUIDANCE), ("", 1.0)))
-        assert not torch.equal(told, empty)
+        conditioned, more, empty = (ours.conditioned(p, g).predict(y, sigma) for p, g in ((PROMPT, 1.0), (PROMPT, GUIDANCE), ("", 1.0)))
+        assert not torch.equal(conditioned, empty)
         if kind == "flux":                  # guidance is an input of the network
-            assert not torch.allclose(more, told, atol=1e-6)
+            assert not torch.allclose(more, conditioned, atol=1e-6)
         else:
-            assert torch.allclose(more, empty + GUIDANCE * (told - empty), atol=1e-4)
+            assert torch.allclose(more, empty + GUIDANCE * (conditioned - empty), atol=1e-4)
 
 
 @clause("4.4")
@@ -147,7 +147,7 @@ def test_text_encoders_are_loaded_once_for_all_prompts(folders, monkeypatch):
     asked = [(ours.conditioned(prompt, 3.0), y, 1.0) for prompt in ("a", "b", "c")]
     together = ours.together(asked)
     assert len(count) == 1
-    assert all(torch.allclose(a, told.predict(y, 1.0), atol=1e-4) for a, (told, _, _) in zip(together, asked)) and len(count) == 1
+    assert all(torch.allclose(a, conditioned.predict(y, 1.0), atol=1e-4) for a, (conditioned, _, _) in zip(together, asked)) and len(count) == 1
     from sdf_format.models import stable
 
     monkeypatch.setattr(stable, "PROMPTS_KEPT", 2)

@@ -237,7 +237,7 @@ def through(image, folder: Path) -> np.ndarray:
     """What the autoencoder alone makes of a picture."""
     found = loading.find(folder)
     loaded = loading.load(found, "cpu")
-    return loaded.decode(loaded.encode(codec.padded(np.array(image), found.spec)))[: image.height, : image.width]
+    return loaded.decode(loaded.encode(codec.pad_to_model(np.array(image), found.spec)))[: image.height, : image.width]
 
 
 @clause("5.1", "5.3", "4.5")
@@ -314,7 +314,7 @@ def test_values_that_are_not_finite_are_refused(folders):
     latent = torch.zeros(1, 4, 3, 3)
     latent[0, 1, 2, 2] = float("nan")
     with pytest.raises(BadInput, match="not finite"):
-        palette.encode(latent, object(), found.spec, palette.Wishes(), None, quiet)
+        palette.encode(latent, object(), found.spec, palette.EncodeOptions(), None, quiet)
 
 
 @clause("5.1", "3.3", "4.5")

@@ -51,7 +51,7 @@ def test_the_receiver_does_what_the_text_says(dimensions, count, chunk_bits):
             value = int(noise.normal_table()[word >> 16 if index % 2 else word & 0xFFFF])
             code = ((p - first + 1) * 2654435769 % 2**32) >> (32 - s)
             values.append(-value if bin(pattern & code).count("1") % 2 else value)
-    expected = torch.from_numpy(mixing.gather(np.array(values, np.float32), 9, 4) / 65536)
+    expected = torch.from_numpy(mixing.from_mixing_order(np.array(values, np.float32), 9, 4) / 65536)
     assert torch.equal(pfr.receive(bits, dimensions, chunk_bits, 9, 4), expected)
 
 

@@ -61,10 +61,10 @@ def test_every_keyword_is_documented_and_no_other():
     said = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in DOCUMENT.split("## Opening")[0].splitlines() if row.startswith("| `"))))
     from sdf_format import codec
 
-    wishes = {f for kind in codec.KINDS.values() for f in kind.wishes.__dataclass_fields__}
+    options = {f for kind in codec.KINDS.values() for f in kind.options.__dataclass_fields__}
     plugin = {"bpp", "target_bytes", "exif", "icc_profile", "xmp", "comment", "dpi", "text", "save_all", "append_images", "preview", "model", "kind",
               "prompt", "guidance", "device", "progress"}
-    assert said - plugin <= wishes | {"denoiser"} and plugin <= said
+    assert said - plugin <= options | {"denoiser"} and plugin <= said
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import SPEC, clauses
 from scipy import stats
-from second_reading import plain_spell, shift_of, some_bits, states_of
+from second_reading import plain_codewords, shift_of, some_bits, states_of
 
 from sdf_format.coding.rcc import codebook, tree, trellis
 
@@ -29,7 +29,7 @@ def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, wo
     own = some_bits(bits)
     words = [(2654435769 * state % 2**32) >> (32 - word_bits) for state in states_of(own.tolist(), 2048, 32)]
     z = tree.receive(own, dimensions, word_bits, 77, 5)
-    assert z.dtype == torch.float32 and (z.double() * 65536).tolist() == plain_spell(words, dimensions, word_bits, 77, 5)
+    assert z.dtype == torch.float32 and (z.double() * 65536).tolist() == plain_codewords(words, dimensions, word_bits, 77, 5)
 
 
 @clause("6.5.3")

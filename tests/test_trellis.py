@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import SPEC, clauses
 from scipy import stats
-from second_reading import fingerprint, plain_spell, shift_of, some_bits, states_of
+from second_reading import fingerprint, plain_codewords, shift_of, some_bits, states_of
 
 from sdf_format.coding import noise
 from sdf_format.coding.rcc import codebook, mixing, trellis
@@ -46,7 +46,7 @@ def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, st
     own = some_bits(bits)
     z = trellis.receive(own, dimensions, state_bits, 77, 5)
     assert z.dtype == torch.float32 and z.shape == (dimensions,)
-    assert (z.double() * 65536).tolist() == plain_spell(states_of(own.tolist(), 1024, state_bits), dimensions, state_bits, 77, 5)
+    assert (z.double() * 65536).tolist() == plain_codewords(states_of(own.tolist(), 1024, state_bits), dimensions, state_bits, 77, 5)
 
 
 @clause("6.3.7")
@@ -284,7 +284,7 @@ def test_the_paths_of_unequal_walks_are_the_best(bits):
     """A plain Viterbi, a branch at a time, finds no better path."""
     dimensions, state_bits = 5000, 8
     shift = shift_of(1000, dimensions, bits)
-    mixed = mixing.mix_rows(mixing.deal(shift.numpy(), 4, 1) * mixing.signs(4, 1, mixing.MIDDLE, dimensions))
+    mixed = mixing.mix_rows(mixing.to_mixing_order(shift.numpy(), 4, 1) * mixing.signs(4, 1, mixing.MIDDLE, dimensions))
     products = mixed.astype(float) * mixing.signs(4, 1, mixing.BASE, dimensions) / 256
     code = codebook.codes(64, state_bits)
     signs = 1 - 2.0 * (np.bitwise_count(np.arange(256)[:, None] & code) & 1)

@@ -39,8 +39,8 @@ def main() -> None:
             image.getexif(), image.getxmp()
             image.verify()
         assert said("verify", str(path)) == (0, f"{path}: ok\n")
-        told = json.loads(said("info", "--json", str(path))[1])
-        assert told["valid"] and told.get("schedule_fields") == header.get("schedule_fields"), path
+        printed = json.loads(said("info", "--json", str(path))[1])
+        assert printed["valid"] and printed.get("schedule_fields") == header.get("schedule_fields"), path
         data = path.read_bytes()
         assert b"".join(row.data for row in dump.rows(io.BytesIO(data), len(data))) == data
     for entry in manifest["refused"]:

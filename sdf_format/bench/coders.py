@@ -42,23 +42,23 @@ def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, fit.C
         return channel
 
     chosen = state_bits or diffc_encoder.states_for(payload_bits)
-    yield "tree", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d), fit.GRANT, real(tree, diffc_encoder.TREE_WORDS)
-    yield "tree, effort 1", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d, 1), fit.GRANT, real(tree, diffc_encoder.TREE_WORDS, effort=1)
-    yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), fit.GRANT, real(trellis, chosen)
+    yield "tree", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d), fit.KL_OVERGRANT, real(tree, diffc_encoder.TREE_WORDS)
+    yield "tree, effort 1", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d, 1), fit.KL_OVERGRANT, real(tree, diffc_encoder.TREE_WORDS, effort=1)
+    yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), fit.KL_OVERGRANT, real(trellis, chosen)
     yield "exact sampling, ideal bits", lambda b, d: b, 1.0, exact
     # A chunk of the public rule costs 19.3 bits, about, for the 14 that it is granted.
     yield "public rule, simulated", lambda b, d: b * PUBLIC_SHARE, 1.0, lambda m, b, s: public(m, round(b * PUBLIC_SHARE), s)
-    yield "pfr", lambda b, d: pfr.capacity(b, diffc_encoder.PFR_CHUNK, d), fit.GRANT, real(pfr, diffc_encoder.PFR_CHUNK)
+    yield "pfr", lambda b, d: pfr.capacity(b, diffc_encoder.PFR_CHUNK, d), fit.KL_OVERGRANT, real(pfr, diffc_encoder.PFR_CHUNK)
 
 
 PUBLIC_SHARE = 14 / 13.7        # KL granted over bits spent, so that sizes come near each other; the bits are counted, not assumed
 
 
-def walked(latent: Tensor, loaded: loading.Model, curve: fit.Curve, payload_bits: int, capacity: fit.Capacity, grant: float,
+def walked(latent: Tensor, loaded: loading.Model, curve: fit.MmseCurve, payload_bits: int, capacity: fit.Capacity, grant: float,
          channel: Channel) -> tuple[Tensor, float]:
     """The posterior mean after a walk of about so many bits, and the bits that it took."""
     granted = law_bits(fit.step_count(payload_bits), payload_bits)
-    levels = law_levels(**fit.fit(fit.ideal_levels(curve, granted, lambda b, d: grant / fit.GRANT * capacity(b, d)), granted))
+    levels = law_levels(**fit.fit(fit.ideal_levels(curve, granted, lambda b, d: grant / fit.KL_OVERGRANT * capacity(b, d)), granted))
     spent = 0.0
 
     def sender(step: int, clean: Tensor, gain: float) -> Tensor:
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, dict[float, list[tuple[float, float, float]]]] = {}
     for path in args.images:
         image = Image.open(path).convert("RGB")
-        latent = loaded.encode(codec.padded(np.asarray(image), loading.MODELS[key]))
-        curve = fit.measure(latent, loaded, lambda c: c.levels[-1] > 6)
+        latent = loaded.encode(codec.pad_to_model(np.asarray(image), loading.MODELS[key]))
+        curve = fit.measure_mmse(latent, loaded, lambda c: c.levels[-1] > 6)
         for bpp in map(float, args.bpp.split(",")):
             bits = int(bpp * image.width * image.height)
             for name, capacity, grant, channel in rows(bits, args.states):

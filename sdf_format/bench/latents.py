@@ -73,11 +73,11 @@ def published(latent: Tensor) -> Coded:
     return packed(sent.arriving, parameters.step_of(sent.fields.step)), palette.as_latent(sent.arriving)
 
 
-def ours(kind: ModuleType, packing: bool = False, **wishes) -> Callable[[Tensor], Coded]:
-    """A payload kind with some wishes; packing: a palette's cells by zlib instead of what the neighbours let expect."""
+def ours(kind: ModuleType, packing: bool = False, **options) -> Callable[[Tensor], Coded]:
+    """A payload kind with some options; packing: a palette's cells by zlib instead of what the neighbours let expect."""
     def code(latent: Tensor) -> Coded:
         spec = registry.ModelSpec("bench", "", latent.shape[1], 8, 8, (parameters.MEAN, 1))
-        fields, payload, _ = kind.encode(latent, object(), spec, kind.Wishes(**wishes), None, quiet)
+        fields, payload, _ = kind.encode(latent, object(), spec, kind.EncodeOptions(**options), None, quiet)
         arriving = kind.decode(payload, len(payload), tuple(latent.shape), fields, object(), spec, None, None, quiet)
         size = packed(cells_of(arriving), parameters.step_of(fields.step)) if packing else len(payload)
         return file_bytes(fields, bytes(size), latent.shape[1]), arriving

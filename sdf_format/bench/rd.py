@@ -98,7 +98,7 @@ def run(job: Job) -> list[dict]:
     if job.codec in rivals.RIVALS:
         data = rivals.encode(job.codec, original, int(job.setting), job.slowest)
     else:
-        data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec, through=remembering).data
+        data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec, wrap_model=remembering).data
     encode_seconds = time.perf_counter() - start
     rows = []
     for end, realism in DIAL.items() if job.codec not in rivals.RIVALS else (("", None),):
@@ -107,7 +107,7 @@ def run(job: Job) -> list[dict]:
         if not end:
             picture = Image.open(io.BytesIO(data)).convert("RGB")
         else:
-            picture = Image.fromarray(codec.decode_bytes(data, realism=realism, through=remembering)[0])
+            picture = Image.fromarray(codec.decode_bytes(data, realism=realism, wrap_model=remembering)[0])
         seconds = time.perf_counter() - start + remembering.saved
         name = f"{job.codec} {end}".strip()
         shown = job.work / f"{key}{end}.png"

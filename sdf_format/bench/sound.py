@@ -92,7 +92,7 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
         exact = sound.latent_of(samples, rate, own, loaded)
         plain = sound.samples_of(exact, blank, own, loaded)
         for count in bits:
-            data = codec.written(blank, (), None, found, device, codec.KINDS[parameters.LOWBIT], lowbit.Wishes(bits=count), lambda _: exact, _nothing).data
+            data = codec.assemble(blank, (), None, found, device, codec.KINDS[parameters.LOWBIT], lowbit.EncodeOptions(bits=count), lambda _: exact, _nothing).data
             file = chunks.scan(io.BytesIO(data))
             payload = chunks.read(io.BytesIO(data), file.find(chunks.DATA_CHUNK))
             latent = lowbit.decode(payload, len(payload), tuple(exact.shape), parameters.parse(file.header), loaded, found.spec, None, None, _nothing)

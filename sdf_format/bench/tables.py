@@ -39,7 +39,7 @@ Plan = tuple[Sequence[float], Sequence[int]]            # levels [nat] and bits 
 class Sending:
     """One picture under one budget.  limit: payload bits, before the schedule has taken its own; cells: latent positions"""
 
-    curve: fit.Curve
+    curve: fit.MmseCurve
     limit: int
     cells: int
     capacity: fit.Capacity
@@ -121,7 +121,7 @@ def more_bytes(own_points: Sequence[tuple[float, float]], reference: Sequence[tu
     return math.expm1(fmean(excess))
 
 
-def strategies(curves: Sequence[fit.Curve], steps: int, end: float, cells: int, capacity: fit.Capacity) -> dict[str, Strategy]:
+def strategies(curves: Sequence[fit.MmseCurve], steps: int, end: float, cells: int, capacity: fit.Capacity) -> dict[str, Strategy]:
     """The rows.  curves: of the photographs that the tables are made from, of `cells` each"""
     levels = calibrate.optimise(curves, end, steps, capacity)
     needs = calibrate.needs(curves, levels, capacity)
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return trellis.capacity(bits, args.state_bits, dimensions)
 
     with tempfile.TemporaryDirectory() as folder:
-        curves = calibrate.measure(calibrate.photographs(args.photographs, args.count), args.size, loaded, args.end,
+        curves = calibrate.measure_all(calibrate.photographs(args.photographs, args.count), args.size, loaded, args.end,
                                    Path(folder) / "curves.jsonl", {}, lambda *_: None)
     chosen = strategies(curves, args.steps, args.end, (args.size // spec.cell) ** 2, capacity)
     points: dict[str, Points] = {name: {} for name in chosen}
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         width, height = (n // spec.multiple * spec.multiple for n in image.size)
         image = image.crop((0, 0, width, height))
         latent = loaded.encode(np.array(image))
-        curve = fit.measure(latent, loaded, lambda c: c.levels[-1] >= args.end)
+        curve = fit.measure_mmse(latent, loaded, lambda c: c.levels[-1] >= args.end)
         for bpp in map(float, args.bpp.split(",")):
             limit = 8 * (int(bpp * width * height / 8) - FRAME)
             for name, strategy in chosen.items():

@@ -16,7 +16,7 @@ from construct import Bytes, ConstructError, Container, Int8ub, Int32ub, Struct,
 
 from sdf_format.container.header import MAX_HEADER, Header, build_header, parse_header
 from sdf_format.container.magic import SIGNATURE
-from sdf_format.errors import BadFile, BadInput, SdfError, Truncated, Unsupported, placed
+from sdf_format.errors import BadFile, BadInput, SdfError, Truncated, Unsupported, error_context
 
 MAJOR, MINOR = 1, 0             # §3.1
 MAX_CHUNKS = 128                # §3.2
@@ -128,7 +128,7 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
     even if its picture is not. Raises BadFile or Unsupported for anything up to the header's CRC.
     """
     size = stream.seek(0, io.SEEK_END)
-    with placed(start):
+    with error_context(start):
         version = _front(stream, start)
     chunks: list[Chunk] = []
     header: Header | None = None
@@ -136,7 +136,7 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
     problem: BadFile | None = None
     try:
         while not chunks or chunks[-1].type != DATA_CHUNK:
-            with placed(offset):
+            with error_context(offset):
                 chunk = _chunk(stream, offset, size, chunks)
                 chunks.append(chunk)
                 if chunk.type == HEADER_CHUNK:
@@ -146,7 +146,7 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
                                     f"the file ends at {size}")
                 offset = chunk.end
         if size > offset:
-            with placed(offset):
+            with error_context(offset):
                 raise BadFile(f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})")
     except BadFile as error:
         if header is None:
@@ -214,7 +214,7 @@ def verify_chunk(stream: BinaryIO, file: File, chunk: Chunk) -> None:
 def _checked(stream: BinaryIO, chunk: Chunk, prefix: bytes) -> Iterator[bytes]:
     """The body in pieces of 1 MiB; then its CRC is compared."""
     name = chunk.type.decode()
-    with placed(chunk.offset):
+    with error_context(chunk.offset):
         if chunk.available < chunk.length:
             raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there")
         value = crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)))
@@ -248,7 +248,7 @@ def check_alpha(file: File) -> Chunk | None:
     """The alpha plane's chunk, which is there exactly where the mode has alpha.  §3.5"""
     chunk = file.find(ALPHA_CHUNK)
     if (chunk is not None) != file.header.mode.endswith("A"):
-        with placed((chunk or file.chunks[0]).offset):
+        with error_context((chunk or file.chunks[0]).offset):
             raise BadFile(f"§3.5 mode {file.header.mode} {'without' if chunk is None else 'with'} an alpha chunk")
     return chunk
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from sdf_format.container import chunks, compression, mark
 from sdf_format.container.chunks import DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK, File
-from sdf_format.errors import BadFile, BadInput, placed
+from sdf_format.errors import BadFile, BadInput, error_context
 
 KEYS = {EXIF_CHUNK: "exif", ICC_CHUNK: "icc_profile", XMP_CHUNK: "xmp"}
 TYPES = frozenset({*KEYS, TEXT_CHUNK})
@@ -47,7 +47,7 @@ def read(stream: BinaryIO, file: File, marked: bool = True) -> dict[str, object]
         if chunk.type not in TYPES or chunk.available < chunk.length:
             continue
         where = f"§3.4 chunk {chunk.type.decode()} at offset {chunk.offset}"
-        with placed(chunk.offset):
+        with error_context(chunk.offset):
             data = compression.unpack(chunks.read(stream, chunk), where)
             if chunk.type in KEYS:
                 info[KEYS[chunk.type]] = data

@@ -178,19 +178,19 @@ def _parse_conditioning(raw: Container) -> Conditioning:
     return Conditioning(prompt, raw.coding / GUIDANCE, raw.denoising / GUIDANCE)
 
 
-def as_written(told: Conditioning) -> Conditioning:
+def as_written(conditioning: Conditioning) -> Conditioning:
     """What a reader will find: guidance in eighths."""
-    return Conditioning(told.prompt, round(told.coding * GUIDANCE) / GUIDANCE, round(told.denoising * GUIDANCE) / GUIDANCE)
+    return Conditioning(conditioning.prompt, round(conditioning.coding * GUIDANCE) / GUIDANCE, round(conditioning.denoising * GUIDANCE) / GUIDANCE)
 
 
-def build_conditioning(told: Conditioning) -> dict[str, object]:
+def build_conditioning(conditioning: Conditioning) -> dict[str, object]:
     """§5.2; BadInput for a prompt that is too long or a guidance outside 0..31.875. Guidance is rounded to eighths."""
-    prompt = told.prompt.encode()
+    prompt = conditioning.prompt.encode()
     if len(prompt) > PROMPT_LIMIT:
         raise BadInput(f"§5.2 prompt: {len(prompt)} bytes; at most {PROMPT_LIMIT}")
-    guidance = {name: round(getattr(told, name) * GUIDANCE) for name in ("coding", "denoising")}
+    guidance = {name: round(getattr(conditioning, name) * GUIDANCE) for name in ("coding", "denoising")}
     if not all(0 <= g <= 255 for g in guidance.values()):
-        raise BadInput(f"§5.2 guidance {told.coding}, {told.denoising}: outside 0..{255 / GUIDANCE}")
+        raise BadInput(f"§5.2 guidance {conditioning.coding}, {conditioning.denoising}: outside 0..{255 / GUIDANCE}")
     return dict(prompt=compression.pack(prompt), **guidance)
 
 

@@ -17,14 +17,14 @@ from sdf_format.diffusion.schedule import LAW_BEND, LAW_LEVEL, LAW_RANGES, LAW_S
 from sdf_format.models.loading import Model
 
 LOWEST, SPACING = -7.0, 2.5    # nat: log-SNR where measuring starts, and between measurements
-GRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
+KL_OVERGRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
 HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
 SAMPLE = 64                     # latent positions a side of the windows measured in a large picture, unless the model was trained at others
 WINDOWS = 4
 
 
 @dataclass(frozen=True)
-class Curve:
+class MmseCurve:
     """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; well below them: its energy."""
 
     dimensions: int             # of the latent
@@ -47,12 +47,12 @@ def windows(latent: Tensor, side: int) -> Tensor:
     return torch.cat([latent[:, :, t : t + side, left : left + side] for t, left in zip(tops, lefts)])
 
 
-def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> Curve:
+def measure_mmse(latent: Tensor, model: Model, enough: Callable[[MmseCurve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> MmseCurve:
     """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model ends."""
     sample = windows(latent, getattr(model, "window", SAMPLE))
     scale = latent.numel() / sample.numel()
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
-    curve = Curve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])
+    curve = MmseCurve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])
     level = lowest
     while level <= HIGHEST + spacing:
         sigma = math.exp(-level / 2)
@@ -68,12 +68,12 @@ def measure(latent: Tensor, model: Model, enough: Callable[[Curve], bool], lowes
 Capacity = Callable[[int, int], float]      # (bits, dimensions) of a step -> KL [bit] that a coder delivers with them
 
 
-def ideal_levels(curve: Curve, bits: tuple[int, ...], capacity: Capacity) -> list[float]:
+def ideal_levels(curve: MmseCurve, bits: tuple[int, ...], capacity: Capacity) -> list[float]:
     """Log-SNR that each step reaches if its bits deliver what the coder promises and the next prediction is stale until then."""
     precision, levels = 0.0, []
     for granted in bits:
         error = curve.error(math.log(precision)) if precision else curve.energy
-        precision += 2 * math.log(2) * GRANT * capacity(granted, curve.dimensions) / error
+        precision += 2 * math.log(2) * KL_OVERGRANT * capacity(granted, curve.dimensions) / error
         levels.append(math.log(precision) if precision else -math.inf)
     return levels
 
@@ -101,7 +101,7 @@ def step_count(bits: int) -> int:
     return max(1, min(20, round(1.9 * math.log(max(bits, 1)) - 2)))
 
 
-def bits_for_level(curve: Curve, level: float, capacity: Capacity, limit: int) -> int:
+def bits_for_level(curve: MmseCurve, level: float, capacity: Capacity, limit: int) -> int:
     """Payload bits with which the last step reaches a log-SNR, at most `limit`."""
     low, high = 1, max(1, limit)
     while low < high:
@@ -119,11 +119,11 @@ def table_up_to(entry: dict, level: float) -> tuple[float, ...]:
     return tuple(levels[: max(1, sum(x <= level for x in levels))])
 
 
-def table_gain(curve: Curve, levels: tuple[float, ...], bits: tuple[int, ...], capacity: Capacity) -> float:
+def table_gain(curve: MmseCurve, levels: tuple[float, ...], bits: tuple[int, ...], capacity: Capacity) -> float:
     """What a registered table's bits must be multiplied by for this picture, over the steps up to `levels[-1]`."""
     precision, needed, delivered = 0.0, 0.0, 0.0
     for level, granted in zip(levels, bits):
-        delivered += GRANT * capacity(granted, curve.dimensions)
+        delivered += KL_OVERGRANT * capacity(granted, curve.dimensions)
         error = curve.error(math.log(precision)) if precision else curve.energy
         needed += (math.exp(level) - precision) * error / (2 * math.log(2))
         precision = math.exp(level)

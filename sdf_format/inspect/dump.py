@@ -137,7 +137,7 @@ def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[in
         said = "§6.2 payload" if kind == DATA_CHUNK else f"§3.2 body: {chunks.CHUNKS.get(kind, 'unknown here')}"
         yield len(known), said + (f": steps of {', '.join(str(s['bits']) for s in steps)} bits" if steps else "")
         return
-    told, context = 0, Container()
+    described, context = 0, Container()
     walk = fields(BODIES[kind], io.BytesIO(known), context)
     number = None
     try:
@@ -149,14 +149,14 @@ def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[in
             if field.name == "parameters" and number in PARAMETERS:
                 for inner in fields(PARAMETERS[number], io.BytesIO(field.value), context):
                     yield len(inner.raw), f"{inner.clause} {NOTES.get(inner.name, _plain)(inner)}"
-                    told += len(inner.raw)
+                    described += len(inner.raw)
             else:
                 yield len(field.raw), f"{field.clause} {chunks.CHUNKS[kind] if field.name == 'data' else NOTES.get(field.name, _plain)(field)}"
-                told += len(field.raw)
+                described += len(field.raw)
     except ConstructError:
         pass        # the report has said what is wrong; the next line shows what is left
-    if told < len(known):
-        yield len(known) - told, "cannot be read"
+    if described < len(known):
+        yield len(known) - described, "cannot be read"
 
 
 def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
@@ -185,11 +185,11 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
             yield row(head - 1, f"§3.2 length {length}")
             stream.seek(offset)
             known = stream.read(min(length, max(MAX_HEADER, shown)))
-            told = 0
+            described = 0
             for part, note in _body(kind, known, facts):
-                told += part
-                yield row(length - told + part if told == len(known) else part, note)
-            if offset < size or not told:
+                described += part
+                yield row(length - described + part if described == len(known) else part, note)
+            if offset < size or not described:
                 yield row(4, "§3.2 CRC")
 
     signature = row(len(SIGNATURE), "§3.1 signature")

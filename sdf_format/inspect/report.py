@@ -92,7 +92,7 @@ def _diffc(file: File, fields: parameters.Diffc, spec: Any) -> dict[str, Any]:
         try:
             plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
         except SdfError:
-            return result               # soundness.check says it; the fields are worth knowing all the same
+            return result               # validate.check says it; the fields are worth knowing all the same
         result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
                               for level, bits in zip(plan.levels, plan.bits)]
     return result

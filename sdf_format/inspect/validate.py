@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from sdf_format.container import chunks, metadata, parameters
 from sdf_format.container.chunks import DATA_CHUNK, File
 from sdf_format.diffusion import schedule
-from sdf_format.errors import TooMuch, placed
+from sdf_format.errors import TooMuch, error_context
 from sdf_format.models.registry import MODELS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MOST_ALPHA = 1 << 28            # pixels; a few hundred kilobytes can stand for 
 def check(stream: BinaryIO, file: File) -> None:
     """BadFile, Truncated or Unsupported for the first thing that is wrong."""
     chunks.verify(stream, file)
-    with placed(chunks.HEADER_OFFSET):
+    with error_context(chunks.HEADER_OFFSET):
         fields = parameters.parse(file.header)
     metadata.read(stream, file)
     if chunks.check_alpha(file) and (pixels := file.header.width * file.header.height) > MOST_ALPHA:
@@ -30,7 +30,7 @@ def check(stream: BinaryIO, file: File) -> None:
     data = file.find(DATA_CHUNK)
     assert data is not None                     # container.verify has seen it
     if own := CHECKS.get(file.header.kind):
-        with placed(data.offset):
+        with error_context(data.offset):
             own(file, fields, chunks.read(stream, data))
 
 
@@ -41,7 +41,7 @@ def plane(stream: BinaryIO, file: File) -> np.ndarray | None:
         return None
     from sdf_format.container import alpha
 
-    with placed(chunk.offset):
+    with error_context(chunk.offset):
         return alpha.decode(chunks.read(stream, chunk), file.header.height, file.header.width)
 
 

@@ -60,7 +60,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedModel:
     """A model whose weights are at hand.  key: 0 for a folder that table 4.1 does not register; sha256: of what will be loaded."""
 
     key: int
@@ -128,7 +128,7 @@ def _choices(folder: Path) -> Sequence[Checkpoint | Lone] | None:
     return autoencoder_config.variants(alone) if alone else None
 
 
-def find(name: str | os.PathLike[str], download: bool | None = None) -> Found:
+def find(name: str | os.PathLike[str], download: bool | None = None) -> ResolvedModel:
     """A model by name of table 4.1, or by the folder of a pipeline or of an autoencoder alone.  download: allow it; None: as SDF_DOWNLOAD says.
 
     Raises BadInput for what is neither, MissingModel if the weights are not to be had.
@@ -139,18 +139,18 @@ def find(name: str | os.PathLike[str], download: bool | None = None) -> Found:
             raise MissingModel(f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded")
         if folder not in _folders:
             _folders.append(folder)
-        return Found(0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0])
+        return ResolvedModel(0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0])
     key = by_name(str(name))
     spec = MODELS[key]
     if spec.published is None:
-        return Found(key, spec, bytes.fromhex(spec.sha256))
+        return ResolvedModel(key, spec, bytes.fromhex(spec.sha256))
     choice = _candidates(key, hub.allowed() if download is None else download)
     if not choice:
         raise MissingModel(f"§4.4 {spec.name}: its folder has no safetensors weights; pickled ones are never loaded")
-    return Found(key, spec, choice[0].sha256(), choice[0])
+    return ResolvedModel(key, spec, choice[0].sha256(), choice[0])
 
 
-def find_for(header: Header, download: bool | None = None) -> Found:
+def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
     """The model that a header names, with the very weights that it names.  §3.3"""
     if header.model == 0:
         return _unregistered(header)
@@ -162,17 +162,17 @@ def find_for(header: Header, download: bool | None = None) -> Found:
         if header.weights != ours[:HASH_SHORT]:
             raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; this installation has "
                                f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file")
-        return Found(header.model, spec, ours)
+        return ResolvedModel(header.model, spec, ours)
     here = {c: c.sha256() for c in _candidates(header.model, hub.allowed() if download is None else download)}
     for choice, sha256 in here.items():
         if sha256[:HASH_SHORT] == header.weights:
-            return Found(header.model, spec, sha256, choice)
+            return ResolvedModel(header.model, spec, sha256, choice)
     raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; here are "
                        f"{', '.join(h[:HASH_SHORT].hex() for h in here.values()) or 'none as safetensors'}: the same model from another "
                        "release, or in another precision")
 
 
-def _unregistered(header: Header) -> Found:
+def _unregistered(header: Header) -> ResolvedModel:
     """§3.3: a folder with the header's whole hash, of those in SDF_MODEL_DIR and those opened in this process."""
     bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
     patterns = ("model_index.json", "*/model_index.json", "config.json", "*/config.json", "*/*/config.json")
@@ -182,7 +182,7 @@ def _unregistered(header: Header) -> Found:
         try:
             for choice in _choices(folder) or ():
                 if (sha256 := choice.sha256()) == header.weights:
-                    return Found(0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice)
+                    return ResolvedModel(0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice)
                 here.append(f"{sha256.hex()} ({folder})")
         except MissingModel:
             continue        # a folder that is no use to this file
@@ -190,9 +190,9 @@ def _unregistered(header: Header) -> Found:
                        "Name the parent of their folder in SDF_MODEL_DIR")
 
 
-def load(which: Found | int, device: str) -> Model:
+def load(which: ResolvedModel | int, device: str) -> Model:
     """The model, loaded once per device and kept. Raises MissingModel if its weights are gone or altered."""
-    found = which if isinstance(which, Found) else find(MODELS[which].name)
+    found = which if isinstance(which, ResolvedModel) else find(MODELS[which].name)
     kept = (found.key if found.checkpoint is None else found.sha256, device)
     with _lock:
         while kept not in _loaded:
@@ -210,7 +210,7 @@ def load(which: Found | int, device: str) -> Model:
         return _loaded[kept]
 
 
-def _made(found: Found, device: str) -> Model:
+def _made(found: ResolvedModel, device: str) -> Model:
     module, function = found.spec.load.split(":")
     if found.checkpoint is None:
         return getattr(import_module(module), function)(_packaged(found.spec), device)

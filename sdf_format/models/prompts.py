@@ -134,12 +134,12 @@ def stacked(conditions: Sequence[Condition]) -> Condition:
     return {key: joined(key) for key in first}
 
 
-def placed(condition: Any, device: torch.device) -> Any:
+def to_device(condition: Any, device: torch.device) -> Any:
     """The same on a device."""
     if isinstance(condition, dict):
-        return {key: placed(value, device) for key, value in condition.items()}
+        return {key: to_device(value, device) for key, value in condition.items()}
     if isinstance(condition, list):
-        return [placed(value, device) for value in condition]
+        return [to_device(value, device) for value in condition]
     return condition.to(device) if isinstance(condition, Tensor) else condition
 
 

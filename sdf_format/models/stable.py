@@ -146,7 +146,7 @@ def load(checkpoint: Checkpoint, device: str) -> Stable:
 
 
 @dataclass(frozen=True)
-class Question:
+class Request:
     """One input of a network: a tile, its noise level, and what the network is told."""
 
     y: Tensor
@@ -175,7 +175,7 @@ class Stable:
         self.forward = ADAPTERS[settings.pipeline][1]
         self.at_once = inputs_at_once()
         self.most = 1 << 16         # inputs that the device's memory holds, as far as is known
-        self._told: dict[tuple[str, bool], Condition] = {}
+        self._conditioned: dict[tuple[str, bool], Condition] = {}
 
     def encode(self, pixels: np.ndarray) -> Tensor:
         return self.images.encode(pixels)
@@ -194,16 +194,16 @@ class Stable:
     def together(self, asked: Sequence[tuple[Stable | Conditioned, Tensor, float]]) -> list[Tensor]:
         """`predict` of this model, bound to prompts or not, for latents of several files; tiles of large ones like files."""
         side, grid = self.settings.native // self.settings.cell, self.settings.multiple // self.settings.cell
-        cuts, questions = [], []
-        for told, y, sigma in asked:
+        cuts, requests = [], []
+        for conditioned, y, sigma in asked:
             refines = self.refiner is not None and self.law is not None and sigma < self.law.sigma(REFINER_SHARE * self.law.number)
-            weighed = told.guidance != 1 and bool(told.prompt) and not getattr(self._net(refines).config, GUIDED_BY_INPUT, False)
-            cuts.append((tiles.Tiling(*y.shape[2:], side, grid), told.guidance if weighed else None))
+            weighed = conditioned.guidance != 1 and bool(conditioned.prompt) and not getattr(self._net(refines).config, GUIDED_BY_INPUT, False)
+            cuts.append((tiles.Tiling(*y.shape[2:], side, grid), conditioned.guidance if weighed else None))
             for part in cuts[-1][0].cut(y.to(self.latent_device)):
-                questions.append(Question(part, sigma, told.prompt, told.guidance, refines))
+                requests.append(Request(part, sigma, conditioned.prompt, conditioned.guidance, refines))
                 if weighed:
-                    questions.append(Question(part, sigma, "", told.guidance, refines))
-        answers = iter(self._answered(questions, len(asked)))
+                    requests.append(Request(part, sigma, "", conditioned.guidance, refines))
+        answers = iter(self._answered(requests, len(asked)))
         results = []
         for (_, y, _), (tiling, guidance) in zip(asked, cuts):
             parts = []
@@ -218,18 +218,18 @@ class Stable:
         assert net is not None
         return net
 
-    def _answered(self, questions: Sequence[Question], files: int) -> list[Tensor]:
+    def _answered(self, requests: Sequence[Request], files: int) -> list[Tensor]:
         """The posterior means, in order; inputs of one network and size go through it together, as many as files or SDF_BATCH."""
-        conditions = self._conditions(questions)
+        conditions = self._conditions(requests)
         groups = defaultdict(list)
-        for place, question in enumerate(questions):
-            groups[question.refines, question.y.shape].append(place)
+        for place, request in enumerate(requests):
+            groups[request.refines, request.y.shape].append(place)
         answers: dict[int, Tensor] = {}
         for places in groups.values():
             while places:
                 some = places[: min(max(self.at_once, files), self.most)]
                 try:
-                    answers |= zip(some, self._clean([questions[i] for i in some], conditions))
+                    answers |= zip(some, self._clean([requests[i] for i in some], conditions))
                 except torch.OutOfMemoryError as error:
                     if len(some) == 1:
                         raise Unsupported(f"{self.settings.pipeline} does not fit into the memory of {self.latent_device}; SDF_OFFLOAD=1 keeps "
@@ -237,46 +237,46 @@ class Stable:
                     self.most = len(some) // 2
                     continue
                 del places[: len(some)]
-        return [answers[i] for i in range(len(questions))]
+        return [answers[i] for i in range(len(requests))]
 
-    def _conditions(self, questions: Sequence[Question]) -> dict[tuple[str, bool], Condition]:
+    def _conditions(self, requests: Sequence[Request]) -> dict[tuple[str, bool], Condition]:
         """What the networks are told, by prompt; text encoders are loaded once for all prompts that are new."""
-        wanted = dict.fromkeys((q.prompt, q.refines) for q in questions)
+        wanted = dict.fromkeys((q.prompt, q.refines) for q in requests)
         with prompts.one_at_a_time:
             for refines in (False, True):
-                new = [key for key in wanted if key[1] == refines and key not in self._told]
+                new = [key for key in wanted if key[1] == refines and key not in self._conditioned]
                 if new:
-                    told = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
+                    embedded = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
                                          torch.device("cpu") if asked("SDF_OFFLOAD") else self.latent_device, self.tokens)
                     sized = {SIZED: (self.settings.cell, refines or self.settings.pipeline == REFINING)}
-                    self._told |= {key: prompts.placed(c | sized if "added_cond_kwargs" in c else c, self.latent_device)
-                                   for key, c in zip(new, told)}
-            found = {key: self._told[key] for key in wanted}
-            for key in list(self._told)[: max(0, len(self._told) - PROMPTS_KEPT)]:
-                del self._told[key]
+                    self._conditioned |= {key: prompts.to_device(c | sized if "added_cond_kwargs" in c else c, self.latent_device)
+                                   for key, c in zip(new, embedded)}
+            found = {key: self._conditioned[key] for key in wanted}
+            for key in list(self._conditioned)[: max(0, len(self._conditioned) - PROMPTS_KEPT)]:
+                del self._conditioned[key]
         return found
 
-    def _clean(self, questions: Sequence[Question], conditions: dict[tuple[str, bool], Condition]) -> list[Tensor]:
+    def _clean(self, requests: Sequence[Request], conditions: dict[tuple[str, bool], Condition]) -> list[Tensor]:
         """A network's answers as posterior means. Above the highest trained level y is taken for one at it: it is all noise."""
-        net = self._net(questions[0].refines)
+        net = self._net(requests[0].refines)
         if self.law is None:
-            times = [laws.flow_of_sigma(q.sigma) for q in questions]
-            seen = [q.y / (1 + q.sigma) for q in questions]
+            times = [laws.flow_of_sigma(q.sigma) for q in requests]
+            seen = [q.y / (1 + q.sigma) for q in requests]
         else:
-            times = [self.law.time(q.sigma) for q in questions]
-            seen = [q.y / (1 + q.sigma * q.sigma) ** 0.5 for q in questions]
+            times = [self.law.time(q.sigma) for q in requests]
+            seen = [q.y / (1 + q.sigma * q.sigma) ** 0.5 for q in requests]
         out = self.forward(net, torch.cat(seen).to(net.dtype), torch.tensor(times, device=self.latent_device),
-                           prompts.stacked([conditions[q.prompt, q.refines] for q in questions]),
-                           torch.tensor([q.guidance for q in questions], device=self.latent_device)).float()
-        return [self._meant(q, z, answer[None]) for q, z, answer in zip(questions, seen, out)]
+                           prompts.stacked([conditions[q.prompt, q.refines] for q in requests]),
+                           torch.tensor([q.guidance for q in requests], device=self.latent_device)).float()
+        return [self._meant(q, z, answer[None]) for q, z, answer in zip(requests, seen, out)]
 
-    def _meant(self, question: Question, z: Tensor, out: Tensor) -> Tensor:
+    def _meant(self, request: Request, z: Tensor, out: Tensor) -> Tensor:
         """What one answer says of the clean latent."""
         if self.law is None:
-            return laws.clean_of_velocity(z, out, laws.flow_of_sigma(question.sigma))
+            return laws.clean_of_velocity(z, out, laws.flow_of_sigma(request.sigma))
         if self.settings.prediction == "sample":
             return out.clone()          # CUDA graphs write their next answer over it
-        abar = laws.abar_of_sigma(min(question.sigma, self.law.sigma(self.law.number - 1)))
+        abar = laws.abar_of_sigma(min(request.sigma, self.law.sigma(self.law.number - 1)))
         return (laws.clean_of_v if self.settings.prediction == "v_prediction" else laws.clean_of_epsilon)(z, out, abar)
 
 

@@ -63,20 +63,20 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-           progress: Progress, finisher: Model | None = None, realism: float | None = None, hurry: int = 1) -> Tensor:
+           progress: Progress, finisher: Model | None = None, realism: float | None = None, draft_speedup: int = 1) -> Tensor:
     """The latent of a payload, or of what is there of it.  Arguments: of `latents`"""
-    (latent,) = latents(payload, declared, shape, fields, denoiser, model, progress, finisher, realism, hurry)
+    (latent,) = latents(payload, declared, shape, fields, denoiser, model, progress, finisher, realism, draft_speedup)
     return latent
 
 
 def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-            progress: Progress, finisher: Model | None = None, realism: float | None = None, hurry: int = 1, number: int = 1) -> Iterator[Tensor]:
+            progress: Progress, finisher: Model | None = None, realism: float | None = None, draft_speedup: int = 1, number: int = 1) -> Iterator[Tensor]:
     """One walk and `number` ends of it, which differ in the noise that the ancestral denoiser draws.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
     denoiser  (id, steps), table 5.3; finisher: the model that it asks, if not the walk's
     realism   how far from the posterior mean towards the flow's end, 0..1, instead of what the denoiser says
-    hurry     the posterior mean after so few of the steps that it takes 1 / hurry of the model calls
+    draft_speedup     the posterior mean after so few of the steps that it takes 1 / draft_speedup of the model calls
     """
     plan = schedule.expand(fields.form, fields.schedule, 8 * declared, shape[2] * shape[3])
     dimensions = math.prod(shape)
@@ -92,9 +92,9 @@ def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc
     coder_bits = CODER_FIRST + fields.coder[1]
     share = REALISM.get(denoiser[0]) if realism is None else realism            # None: ancestral, not on that line
     denoising = 1 if share == 0 else denoiser[1]
-    if hurry > 1:
+    if draft_speedup > 1:
         # The first step calls no model, so n steps and the posterior mean are n calls.
-        whole, share, denoising = max(1, (whole - 1 + denoising) // hurry), 0.0, 1
+        whole, share, denoising = max(1, (whole - 1 + denoising) // draft_speedup), 0.0, 1
     calls = whole + number * denoising
 
     progress(0, calls)      # before anything is allocated: the caller may refuse

@@ -10,7 +10,7 @@ from sdf_format.coding.rcc import tree
 from sdf_format.container import parameters
 from sdf_format.container.chunks import HEADER_OFFSET
 from sdf_format.diffusion import fit, schedule
-from sdf_format.errors import BadInput, Unsupported, placed
+from sdf_format.errors import BadInput, Unsupported, error_context
 from sdf_format.models import loading
 from sdf_format.payloads import diffc
 from sdf_format.payloads.diffc import Progress, Step
@@ -29,11 +29,11 @@ TREE_WORDS = parameters.CODER_FIRST + parameters.DEFAULT_CODER[1]     # K: docs/
 TYPICAL = 40_000                    # payload bits of a photograph at middle quality
 PFR_CHUNK = 14                      # bits a chunk: docs/experiments.md, "pfr"
 SAMPLE_STEPS = 8                    # of an ancestral sample: docs/experiments.md, "uncertainty"
-HURRY = 6                           # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
+DRAFT_SPEEDUP = 6                           # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
 
 
 @dataclass(frozen=True)
-class Wishes:
+class EncodeOptions:
     """What a caller may ask of kind diffc. BadInput for what cannot be.
 
     quality       1..100, the noise level at which sending stops; 50 unless the file has a budget
@@ -75,24 +75,24 @@ class Wishes:
             raise BadInput(f"seed {self.seed} is outside 0..2^32 - 1")
 
     def smallest(self) -> parameters.Diffc:
-        """Header fields of no more bytes than others that grant these wishes."""
+        """Header fields of no more bytes than others that grant these options."""
         return parameters.Diffc(schedule.LAW, dict(steps=1, end=-64, slope=1, bend=0), seed=self.seed, denoiser=self.denoiser,
                            conditioning=parameters.as_written(self.conditioning))
 
 
-def encode(latent: Tensor, loaded: loading.Model, spec: loading.ModelSpec, wishes: Wishes, room: Callable[[parameters.Diffc], int] | None,
+def encode(latent: Tensor, loaded: loading.Model, spec: loading.ModelSpec, options: EncodeOptions, room: Callable[[parameters.Diffc], int] | None,
            progress: Progress) -> tuple[parameters.Diffc, bytes, list[Step]]:
     """A latent to the header's fields, a payload and its account."""
-    walker, _ = told(loaded, parameters.as_written(wishes.conditioning))
-    fields, payload_bytes = plan(latent, walker, wishes, room)
-    payload, account = diffc.encode(latent, fields, payload_bytes, walker, progress, wishes.effort)
+    walker, _ = conditioned(loaded, parameters.as_written(options.conditioning))
+    fields, payload_bytes = plan(latent, walker, options, room)
+    payload, account = diffc.encode(latent, fields, payload_bytes, walker, progress, options.effort)
     return fields, payload, account
 
 
 def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: parameters.Diffc, loaded: loading.Model, spec: loading.ModelSpec,
            denoiser: tuple[int, int] | None, realism: float | None, progress: Progress) -> Tensor:
     """The latent of a payload, or of what is there of it.  declared: its length [byte]; denoiser, realism: instead of the file's choice"""
-    walker, finisher = told(loaded, fields.conditioning)
+    walker, finisher = conditioned(loaded, fields.conditioning)
     wanted = denoiser or fields.denoiser or spec.denoiser
     if realism is not None:
         wanted = spec.realistic
@@ -103,25 +103,25 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: parame
 def draft(payload: bytes, declared: int, shape: tuple[int, ...], fields: parameters.Diffc, loaded: loading.Model, spec: loading.ModelSpec,
           denoiser: tuple[int, int] | None, realism: float | None, progress: Progress) -> Tensor:
     """`decode` for thumbnails: the posterior mean after the first steps, in a sixth of the model calls."""
-    walker, finisher = told(loaded, fields.conditioning)
-    return diffc.decode(payload, declared, shape, fields, denoiser or fields.denoiser or spec.denoiser, walker, progress, finisher, hurry=HURRY)
+    walker, finisher = conditioned(loaded, fields.conditioning)
+    return diffc.decode(payload, declared, shape, fields, denoiser or fields.denoiser or spec.denoiser, walker, progress, finisher, draft_speedup=DRAFT_SPEEDUP)
 
 
 def samples(payload: bytes, declared: int, shape: tuple[int, ...], fields: parameters.Diffc, loaded: loading.Model, spec: loading.ModelSpec,
             number: int, progress: Progress) -> Iterator[Tensor]:
     """So many samples of the posterior that the payload leaves: one walk, then ancestral sampling with noise of each one's own."""
-    walker, finisher = told(loaded, fields.conditioning)
+    walker, finisher = conditioned(loaded, fields.conditioning)
     return diffc.latents(payload, declared, shape, fields, (parameters.ANCESTRAL, SAMPLE_STEPS), walker, progress, finisher, number=number)
 
 
-def told(loaded: loading.Model, conditioning: parameters.Conditioning) -> tuple[loading.Model, loading.Model]:
+def conditioned(loaded: loading.Model, conditioning: parameters.Conditioning) -> tuple[loading.Model, loading.Model]:
     """The model for the walk and the one for the denoiser.  §5.2; Unsupported for a model that takes no prompt, or predicts nothing"""
     if not hasattr(loaded, "predict"):
         raise Unsupported("§4.5 kind diffc needs a model that predicts; this one is an autoencoder alone, which kind palette does with")
     if conditioning == parameters.Conditioning():
         return loaded, loaded
     if not hasattr(loaded, "conditioned"):
-        with placed(HEADER_OFFSET):
+        with error_context(HEADER_OFFSET):
             raise Unsupported("§5.2 a prompt or guidance for a model that takes none")
     walker, finisher = (loaded.conditioned(conditioning.prompt, g) for g in (conditioning.coding, conditioning.denoising))
     return walker, finisher
@@ -130,31 +130,31 @@ def told(loaded: loading.Model, conditioning: parameters.Conditioning) -> tuple[
 def plan(
     latent: Tensor,
     loaded: loading.Model,
-    wishes: Wishes,
+    options: EncodeOptions,
     room: Callable[[parameters.Diffc], int] | None,
 ) -> tuple[parameters.Diffc, int]:
     """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the picture.
 
     room  payload bytes that the budget leaves beside a header with such fields; None where there is no budget
     """
-    smallest, steps = wishes.smallest(), wishes.steps
+    smallest, steps = options.smallest(), options.steps
     limit = latent.numel()                       # bits: a bit a value is above the model's range
     level = fit.HIGHEST
     if room is None:
-        level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if wishes.quality is None else wishes.quality))
+        level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if options.quality is None else options.quality))
     else:
         limit = min(limit, 8 * room(smallest))
     on_gpu = getattr(getattr(loaded, "latent_device", None), "type", "cpu") == "cuda"
-    coder = wishes.coder or parameters.CODERS[parameters.TRELLIS if on_gpu and not wishes.effort else parameters.TREE]
+    coder = options.coder or parameters.CODERS[parameters.TRELLIS if on_gpu and not options.effort else parameters.TREE]
     number = next(i for i, name in parameters.CODERS.items() if name == coder)
 
     def suited(bits: int) -> int:
         """The coder's parameter for a payload of so many bits."""
-        return wishes.coder_bits or {parameters.TREE: TREE_WORDS, parameters.TRELLIS: states_for(bits), parameters.PFR: PFR_CHUNK}[number]
+        return options.coder_bits or {parameters.TREE: TREE_WORDS, parameters.TRELLIS: states_for(bits), parameters.PFR: PFR_CHUNK}[number]
 
     def capacity(parameter: int) -> fit.Capacity:
         if number == parameters.TREE:
-            return lambda bits, dimensions: tree.capacity(bits, parameter, dimensions, wishes.effort)
+            return lambda bits, dimensions: tree.capacity(bits, parameter, dimensions, options.effort)
         return lambda bits, dimensions: diffc.CODERS[number].capacity(bits, parameter, dimensions)
 
     guess = capacity(suited(limit if room is not None else TYPICAL))
@@ -162,13 +162,13 @@ def plan(
     def counted(bits: int) -> int:
         return steps or fit.step_count(bits)
 
-    def reach(curve: fit.Curve, bits: int) -> float:
+    def reach(curve: fit.MmseCurve, bits: int) -> float:
         return fit.ideal_levels(curve, schedule.law_bits(counted(bits), bits), guess)[-1]
 
-    def enough(curve: fit.Curve) -> bool:
+    def enough(curve: fit.MmseCurve) -> bool:
         return curve.levels[-1] >= level or room is not None and reach(curve, limit) <= curve.levels[-1]
 
-    curve = fit.measure(latent, loaded, enough)
+    curve = fit.measure_mmse(latent, loaded, enough)
     if room is not None:
         level = min(level, reach(curve, limit))
     bits = limit if room is not None and level < fit.HIGHEST else fit.bits_for_level(curve, level, guess, limit)
@@ -176,18 +176,18 @@ def plan(
     fields = replace(smallest, coder=(number, suited(bits) - parameters.CODER_FIRST))
     if fields.denoiser is None and level >= MEAN_FROM:
         fields = replace(fields, denoiser=(parameters.MEAN, 1))
-    if wishes.table is None:
+    if options.table is None:
         granted = schedule.law_bits(counted(bits), bits)
         fields = replace(fields, schedule=fit.fit(fit.ideal_levels(curve, granted, chosen), granted))
     else:
         cells = latent.shape[2] * latent.shape[3]
-        entry = schedule.registry()[wishes.table]
+        entry = schedule.registry()[options.table]
         levels = fit.table_up_to(entry, level)
         standard = schedule.granted_bits(entry, schedule.REGISTERED_GAIN, cells)
         # At least so much that the whole table holds the payload.
         gain = max(round(schedule.REGISTERED_GAIN * fit.table_gain(curve, levels, tuple(standard[: len(levels)]), chosen)),
                    -(-schedule.REGISTERED_GAIN * (bits + len(levels)) // sum(standard)))
-        fields = replace(fields, form=schedule.REGISTERED, schedule=dict(table=wishes.table, gain=gain))
+        fields = replace(fields, form=schedule.REGISTERED, schedule=dict(table=options.table, gain=gain))
         bits = min(bits, sum(schedule.granted_bits(entry, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)
     if room is not None:

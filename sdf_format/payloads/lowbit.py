@@ -34,7 +34,7 @@ NEGLIGIBLE = 1e-6           # squared error, of the latent's mean square
 
 
 @dataclass(frozen=True)
-class Wishes:
+class EncodeOptions:
     """What a caller may ask of kind lowbit. BadInput for what cannot be.
 
     bits      1, 2, 4 or 8 a value, before entropy coding; or levels, 2..256; 4 levels, or the most that fit where there is a budget
@@ -63,7 +63,7 @@ class Wishes:
         return 1 << self.bits if self.bits is not None else self.levels
 
     def smallest(self) -> Lowbit:
-        """Header fields of no more bytes than others that grant these wishes."""
+        """Header fields of no more bytes than others that grant these options."""
         return Lowbit(self.wanted() or LEVELS[0])
 
 
@@ -87,7 +87,7 @@ def code_scales(coder: Coder, channels: int, scales: np.ndarray | None = None) -
 def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts: int, places: np.ndarray | None = None, thrift: float = 0.0) -> np.ndarray:
     """(h, w, channels) values 0..levels - 1, row by row; LACKING from where an incomplete payload ends.  §5.4.2
 
-    places  what to send, on the scale of values but not rounded; thrift: see `Wishes`; 0: the nearest values
+    places  what to send, on the scale of values but not rounded; thrift: see `EncodeOptions`; 0: the nearest values
     """
     height, width, channels = shape
     bits = Bits(NODES * (channels * SHARED + SUMS * SPREADS if contexts == NEIGHBOURS else 1))
@@ -128,14 +128,14 @@ def _chosen(bits: Bits, a: int, b: int, levels: int, place: float, thrift: float
 
 def _told_by(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
     """Bits that a value takes now, but for those without contexts, which are about as many for its neighbours."""
-    low, high, node, told = 0, levels, 1, 0.0
+    low, high, node, spent = 0, levels, 1, 0.0
     while high - low > 1 and node < NODES:
         middle, one = low + high >> 1, bits.one[a + node] + bits.one[b + node] >> 1
         if value >= middle:
-            low, node, told = middle, 2 * node + 1, told + BITS[one]
+            low, node, spent = middle, 2 * node + 1, spent + BITS[one]
         else:
-            high, node, told = middle, 2 * node, told + BITS[ONE - one]
-    return told
+            high, node, spent = middle, 2 * node, spent + BITS[ONE - one]
+    return spent
 
 
 def _groups(found: list, y: int, x: int, c: int, levels: int, channels: int) -> tuple[int, int]:
@@ -237,7 +237,7 @@ def arriving(values: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
     return table[np.arange(values.shape[2]), values]
 
 
-def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room, progress: Progress) -> tuple[Lowbit, bytes, list]:
+def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOptions, room, progress: Progress) -> tuple[Lowbit, bytes, list]:
     """A latent to the header's fields, a payload and an account of no steps.  room: (fields) -> payload bytes that the budget leaves, None without one"""
     if not torch.isfinite(latent).all():
         raise BadInput(f"{spec.name}'s latent has values that are not finite")
@@ -245,15 +245,15 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room,
 
     def over(sent: tuple[Lowbit, bytes, np.ndarray]) -> int:
         """Bytes that a file would be above the budget."""
-        holder = Cleanup((MEAN, 1), 0, 1) if wishes.cleanup != 0 and hasattr(loaded, "predict") else None
+        holder = Cleanup((MEAN, 1), 0, 1) if options.cleanup != 0 and hasattr(loaded, "predict") else None
         return len(sent[1]) - room(replace(sent[0], cleanup=holder)) if room else 0
 
     def attempt(levels: int, thrift: float) -> tuple[Lowbit, bytes, np.ndarray]:
-        return send(cells, levels, thrift if wishes.thrift is None else wishes.thrift)
+        return send(cells, levels, thrift if options.thrift is None else options.thrift)
 
-    rungs = [r for r in LADDER if wishes.wanted() in (None, r[0])] if room else [(DEFAULT_LEVELS, DEFAULT_THRIFT)]
-    if wishes.wanted() and not (room and rungs):
-        rungs = [(wishes.wanted(), DEFAULT_THRIFT)]
+    rungs = [r for r in LADDER if options.wanted() in (None, r[0])] if room else [(DEFAULT_LEVELS, DEFAULT_THRIFT)]
+    if options.wanted() and not (room and rungs):
+        rungs = [(options.wanted(), DEFAULT_THRIFT)]
     best = attempt(*rungs[0])
     if over(best) > 0:
         raise BadInput(f"kind lowbit needs {over(best)} bytes more than the budget with {rungs[0][0]} levels")
@@ -266,7 +266,7 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room,
         else:
             low, best = middle, tried
     fields, payload, cells = best
-    return replace(fields, cleanup=cleanup.choose(latent.cpu(), as_latent(cells), loaded, wishes.cleanup, progress)), payload, []
+    return replace(fields, cleanup=cleanup.choose(latent.cpu(), as_latent(cells), loaded, options.cleanup, progress)), payload, []
 
 
 def as_latent(cells: np.ndarray) -> Tensor:

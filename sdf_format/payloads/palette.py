@@ -39,7 +39,7 @@ Choose = Callable[[int, int, int, np.ndarray], int]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class EncodeOptions:
     """What a caller may ask of kind palette. BadInput for what cannot be.
 
     colours    vectors of each palette, 1..4096; 256, or the most that fit where there is a budget
@@ -67,7 +67,7 @@ class Wishes:
         cleanup.check(self.cleanup)
 
     def smallest(self) -> Palette:
-        """Header fields of no more bytes than others that grant these wishes."""
+        """Header fields of no more bytes than others that grant these options."""
         return Palette(self.colours or COLOURS[0], self.groups or 1, 0, round(self.dithering * DITHERING))
 
 
@@ -250,29 +250,29 @@ def refined(own: Made, cells: np.ndarray, sent: Sent) -> Made:
     return Made(vectors, own.errors)
 
 
-def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room: Callable[[Palette], int] | None,
+def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOptions, room: Callable[[Palette], int] | None,
            progress: Progress) -> tuple[Palette, bytes, list[object]]:
     """A latent to the header's fields, a payload and an account of no steps.  room: payload bytes that the budget leaves, None without one"""
     channels = latent.shape[1]
     if not torch.isfinite(latent).all():
         raise BadInput(f"{spec.name}'s latent of this picture has values that are not finite")
-    if (wishes.groups or 1) > channels:
-        raise BadInput(f"groups {wishes.groups}: the latent has {channels} channels")
+    if (options.groups or 1) > channels:
+        raise BadInput(f"groups {options.groups}: the latent has {channels} channels")
     cells = latent[0].permute(1, 2, 0).double().cpu().numpy()
-    dithering = round(wishes.dithering * DITHERING)
+    dithering = round(options.dithering * DITHERING)
 
     def attempt(rung: Rung) -> Sent:
-        thrift = rung.thrift if wishes.thrift is None else wishes.thrift
+        thrift = rung.thrift if options.thrift is None else options.thrift
         own = made(cells, rung.colours, rung.groups)
         return send(cells, refined(own, cells, send(cells, own, dithering, thrift, progress)), dithering, thrift, progress)
 
     def over(sent: Sent) -> int:
         """Bytes that a file would be above the budget."""
-        holder = Cleanup((MEAN, 1), 0, 1) if wishes.cleanup != 0 and hasattr(loaded, "predict") else None
+        holder = Cleanup((MEAN, 1), 0, 1) if options.cleanup != 0 and hasattr(loaded, "predict") else None
         return len(sent.payload) - room(replace(sent.fields, cleanup=holder)) if room else 0
 
-    rungs = ladder(wishes, channels)
-    low, high = (0, len(rungs)) if room else (rungs.index(Rung(wishes.colours or DEFAULT_COLOURS, wishes.groups or 1, DEFAULT_THRIFT)),) * 2
+    rungs = ladder(options, channels)
+    low, high = (0, len(rungs)) if room else (rungs.index(Rung(options.colours or DEFAULT_COLOURS, options.groups or 1, DEFAULT_THRIFT)),) * 2
     best = attempt(rungs[low])
     if over(best) > 0:
         raise BadInput(f"kind palette needs {over(best)} bytes more than the budget for this picture with {best.fields.colours} colours in "
@@ -284,26 +284,26 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, wishes: Wishes, room:
             high = middle
         else:
             low, best = middle, tried
-    chosen = cleanup.choose(latent.cpu(), as_latent(best.arriving), loaded, wishes.cleanup, progress)
+    chosen = cleanup.choose(latent.cpu(), as_latent(best.arriving), loaded, options.cleanup, progress)
     return replace(best.fields, cleanup=chosen), best.payload, []
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A setting: thrift is as in `Wishes`."""
+    """A setting: thrift is as in `EncodeOptions`."""
 
     colours: int
     groups: int
     thrift: float
 
 
-def ladder(wishes: Wishes, channels: int) -> list[Rung]:
+def ladder(options: EncodeOptions, channels: int) -> list[Rung]:
     """What a budget chooses from: as a rule every rung takes more bytes than the one before."""
-    few = wishes.groups or 1
-    many = wishes.groups or max(1, min(channels, max(2, channels // MANY)))
+    few = options.groups or 1
+    many = options.groups or max(1, min(channels, max(2, channels // MANY)))
     sizes = [(n, few) for n in HALF_OCTAVES if n <= FEW or many == few] + [(n, many) for n in HALF_OCTAVES if n >= 64 and many != few]
-    if wishes.colours:
-        sizes = [(wishes.colours, few)]
+    if options.colours:
+        sizes = [(options.colours, few)]
     rungs = [Rung(*size, DEFAULT_THRIFT) for size in sizes]
     at = min(1, len(rungs) - 1)         # a single vector cannot be thrifty
     return rungs[:at] + [replace(rungs[at], thrift=thrift) for thrift in (1.0, 0.5, 0.2, 0.1)] + rungs[at:]

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from sdf_format.diffusion import fit
-from sdf_format.diffusion.fit import Capacity, Curve
+from sdf_format.diffusion.fit import Capacity, MmseCurve
 from sdf_format.diffusion.schedule import REGISTERED_BITS, REGISTERED_LEVEL, registry
 from sdf_format.errors import BadInput
 from sdf_format.models import loading
@@ -56,8 +56,8 @@ def photographs(folder: Path, count: int) -> list[Path]:
     return [files[i * len(files) // count] for i in range(count)] if count < len(files) else files
 
 
-def measure(files: Iterable[Path], side: int, loaded: loading.Model, end: float, store: Path, settings: dict,
-            progress: Callable[[int, int], None]) -> list[Curve]:
+def measure_all(files: Iterable[Path], side: int, loaded: loading.Model, end: float, store: Path, settings: dict,
+            progress: Callable[[int, int], None]) -> list[MmseCurve]:
     """The curve of every picture that is large enough, from LOWEST to `end` [nat].
 
     store     file of JSON lines to which each curve is added as soon as it is there: what it holds is not measured again
@@ -71,7 +71,7 @@ def measure(files: Iterable[Path], side: int, loaded: loading.Model, end: float,
         if key not in known or known[key] is not None and known[key].levels[-1] < end:
             with Image.open(file) as image:
                 pixels = crop(image, side)
-            known[key] = None if pixels is None else fit.measure(
+            known[key] = None if pixels is None else fit.measure_mmse(
                 loaded.encode(pixels), loaded, lambda curve: curve.levels[-1] >= end, LOWEST, SPACING)
             with store.open("a") as stream:
                 stream.write(json.dumps({"file": file.name, "side": side, "curve": known[key] and vars(known[key])}) + "\n")
@@ -83,7 +83,7 @@ def measure(files: Iterable[Path], side: int, loaded: loading.Model, end: float,
     return curves
 
 
-def _read(store: Path, settings: dict) -> dict[tuple[str, int], Curve | None]:
+def _read(store: Path, settings: dict) -> dict[tuple[str, int], MmseCurve | None]:
     """What a store holds, made anew if it is not there; a last line that an interruption cut off is dropped."""
     lines = store.read_text().split("\n") if store.exists() else []
     if len(lines) < 2:
@@ -94,7 +94,7 @@ def _read(store: Path, settings: dict) -> dict[tuple[str, int], Curve | None]:
     if lines[-1]:
         store.write_text("\n".join(lines[:-1]) + "\n")
     rows = [json.loads(line) for line in lines[1:-1]]
-    return {(row["file"], row["side"]): row["curve"] and Curve(**row["curve"]) for row in rows}
+    return {(row["file"], row["side"]): row["curve"] and MmseCurve(**row["curve"]) for row in rows}
 
 
 def prices(capacity: Capacity, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ def prices(capacity: Capacity, dimensions: int) -> tuple[np.ndarray, np.ndarray]
     return kl[rising], bits[rising]
 
 
-def spent(curve: Curve, here: np.ndarray, there: np.ndarray, capacity: Capacity) -> np.ndarray:
+def spent(curve: MmseCurve, here: np.ndarray, there: np.ndarray, capacity: Capacity) -> np.ndarray:
     """Bits of the steps from levels `here` (-inf: nothing) to `there` [nat]; infinite where no step can carry so much."""
     error = np.where(here == -np.inf, curve.energy, np.exp(np.interp(here, curve.levels, np.log(curve.errors))))
     wanted = (np.exp(there) - np.exp(here)) * error / (2 * math.log(2))
@@ -114,7 +114,7 @@ def spent(curve: Curve, here: np.ndarray, there: np.ndarray, capacity: Capacity)
     return np.interp(wanted, kl, bits, right=np.inf)
 
 
-def edges(curves: Sequence[Curve], levels: np.ndarray, capacity: Capacity) -> np.ndarray:
+def edges(curves: Sequence[MmseCurve], levels: np.ndarray, capacity: Capacity) -> np.ndarray:
     """(n, n) mean bits of a step from level i to level j [nat]; infinite for steps that do not rise."""
     here, there = levels[:, None], levels[None, :]
     with np.errstate(invalid="ignore"):
@@ -132,9 +132,9 @@ def shortest(cost: np.ndarray, steps: int | None) -> list[int]:
     best[0] = 0
     arrivals, before = [], []
     for _ in range(steps or min(MOST_STEPS, nodes - 1)):
-        through = best[:, None] + cost
-        before.append(through.argmin(axis=0))
-        best = through.min(axis=0)
+        passing = best[:, None] + cost
+        before.append(passing.argmin(axis=0))
+        best = passing.min(axis=0)
         arrivals.append(best[-1])
     count = steps or int(np.argmin(arrivals)) + 1
     if not np.isfinite(arrivals[count - 1]):
@@ -145,13 +145,13 @@ def shortest(cost: np.ndarray, steps: int | None) -> list[int]:
     return path[::-1]
 
 
-def optimise(curves: Sequence[Curve], end: float, steps: int | None, capacity: Capacity) -> np.ndarray:
+def optimise(curves: Sequence[MmseCurve], end: float, steps: int | None, capacity: Capacity) -> np.ndarray:
     """Levels [nat] at the ends of the steps that cost the fewest bits on average, the last of them `end`."""
     grid = np.append(-np.inf, np.arange(round((end - LOWEST) / GRID), -1, -1) * -GRID + end)
     return grid[shortest(edges(curves, grid, capacity), steps)[1:]]
 
 
-def needs(curves: Sequence[Curve], levels: np.ndarray, capacity: Capacity) -> np.ndarray:
+def needs(curves: Sequence[MmseCurve], levels: np.ndarray, capacity: Capacity) -> np.ndarray:
     """(pictures, steps) bits that each picture needs for each step."""
     before = np.append(-np.inf, levels[:-1])
     return np.stack([spent(curve, before, levels, capacity) for curve in curves])
@@ -163,7 +163,7 @@ def entry(name: str, levels: np.ndarray, bits: np.ndarray, cells: int) -> dict:
             "bits": [max(1, round(b * REGISTERED_BITS / cells)) for b in bits.tolist()]}
 
 
-def ideal(curve: Curve, end: float) -> float:
+def ideal(curve: MmseCurve, end: float) -> float:
     """KL [bit] of infinitely many steps up to a level [nat]."""
     levels = np.arange(LOWEST, end + GRID / 2, GRID)
     errors = np.exp(np.interp(levels, curve.levels, np.log(curve.errors)))
@@ -197,7 +197,7 @@ def calibrate(name: str, loaded: loading.Model, folder: Path, out: Path, *, step
     files = photographs(folder, count)
     first = max(registry(), default=0) + 1
     for place, side in enumerate(sides):
-        curves = measure(files, side, loaded, end, out.with_suffix(".curves.jsonl"), settings,
+        curves = measure_all(files, side, loaded, end, out.with_suffix(".curves.jsonl"), settings,
                          lambda done, total: progress(place * total + done, len(sides) * total))
         cells = (side // spec.cell) ** 2
         least = float(np.mean([ideal(curve, end) for curve in curves]))

@@ -31,8 +31,8 @@ def figures(run: Path, data: Path) -> Iterator[str]:
     yield f"- Weights: {count:,} parameters, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`."
     yield f"- Run: {last['step']:,} steps in {last['minutes']:.0f} minutes; loss at its end {last['loss']:.3f} of the Wiener filter's bits."
     if (run / "arguments.json").exists():
-        told = json.loads((run / "arguments.json").read_text())
-        yield "- Arguments: " + ", ".join(f"{name} {value}" for name, value in told.items()) + "."
+        arguments = json.loads((run / "arguments.json").read_text())
+        yield "- Arguments: " + ", ".join(f"{name} {value}" for name, value in arguments.items()) + "."
     yield "\nHeld-out photographs, ideal coding, posterior mean; \"relative\" is squared error over the Wiener filter's.\n"
     yield "| noise | bits per pixel | PSNR | relative |\n|---|---|---|---|"
     for row in zip(last["sigma"], last["bpp"], last["psnr"], last["relative"]):

@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save-minutes", type=float, default=3)
     args = parser.parse_args(arguments)
     args.run.mkdir(parents=True, exist_ok=True)
-    told = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
-    (args.run / "arguments.json").write_text(json.dumps(told) + "\n")
+    arguments = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
+    (args.run / "arguments.json").write_text(json.dumps(arguments) + "\n")
 
     checkpoint = args.run / "checkpoint.pt"
     torch.manual_seed(args.seed)

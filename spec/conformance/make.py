@@ -49,7 +49,7 @@ def in_float32(model):
 
 
 def picture(data: bytes) -> Image.Image:
-    pixels, alpha = codec.decode_bytes(data, device="cpu", through=in_float32)
+    pixels, alpha = codec.decode_bytes(data, device="cpu", wrap_model=in_float32)
     return Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
 
 

@@ -185,13 +185,13 @@ def parameter_rows() -> Iterator[Row]:
     yield row("denoiser-mean-2", "two steps of mean", b"\x10" + law + b"\x02")
     yield row("extension-short", "an extension that ends early", b"\x20" + law + b"\5abc")
 
-    def told(prompt: bytes) -> bytes:
+    def with_prompt(prompt: bytes) -> bytes:
         return b"\x40" + law + b"\x08\x08" + varint(len(prompt)) + prompt
 
-    yield row("prompt-embedded", "a prompt for a model that takes none", told(b"\0a cat"), UNSUPPORTED)
-    yield row("prompt-utf-8", "a prompt that is not UTF-8", told(b"\0\xc3\x28"))
-    yield row("prompt-bomb", "a prompt of more than 8192 bytes", told(b"\1" + compression.compress(b"a" * 8193)))
-    yield row("prompt-method", "a prompt by method 2", told(b"\2a cat"))
+    yield row("prompt-embedded", "a prompt for a model that takes none", with_prompt(b"\0a cat"), UNSUPPORTED)
+    yield row("prompt-utf-8", "a prompt that is not UTF-8", with_prompt(b"\0\xc3\x28"))
+    yield row("prompt-bomb", "a prompt of more than 8192 bytes", with_prompt(b"\1" + compression.compress(b"a" * 8193)))
+    yield row("prompt-method", "a prompt by method 2", with_prompt(b"\2a cat"))
 
 
 def schedules() -> Iterator[Row]:

@@ -4,5 +4,5 @@
 EMULATE(walk_states)
 EMULATE(normals)
 EMULATE(read_walks)
-EMULATE(gather)
-EMULATE(deal)
+EMULATE(from_mixing_order)
+EMULATE(to_mixing_order)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sdf_format.coding import noise
 from sdf_format.coding.rcc import integers
-from sdf_format.coding.rcc.mixing import BASE, GOLDEN, MIDDLE, deal, gather, hadamard, mix_rows, signs, split
+from sdf_format.coding.rcc.mixing import BASE, GOLDEN, MIDDLE, from_mixing_order, hadamard, mix_rows, signs, split, to_mixing_order
 from sdf_format.coding.rcc.threads import single_blas_thread
 
 SIGNS = 1 << 22                 # entries of the sender's tables of signs, about
@@ -39,17 +39,17 @@ def codes(count: int, word_bits: int) -> np.ndarray:
 
 
 @single_blas_thread()
-def spell(words: np.ndarray, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
+def expand_codewords(codewords: np.ndarray, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
     """(D,) float32 displacement in units of the step's standard deviation, from the word of every branch ((R,) int64).  §6.3.7
 
     R = 0 gives the shared normals themselves.
     """
-    if len(words) == 0:
+    if len(codewords) == 0:
         return torch.from_numpy(noise.normals(seed, step, noise.STREAM_NORMALS, dimensions).astype(np.float32) / noise.NORMAL_ONE)
-    branch, place = places(dimensions, len(words))
-    common = words[branch] & codes(int(place.max()) + 1, word_bits)[place]
+    branch, place = places(dimensions, len(codewords))
+    common = codewords[branch] & codes(int(place.max()) + 1, word_bits)[place]
     spelt = np.where(np.bitwise_count(common) & 1, -1, 1) * signs(seed, step, BASE, dimensions)
-    return torch.from_numpy(gather(mix_rows(spelt) * signs(seed, step, MIDDLE, dimensions), seed, step) / integers.MIX)
+    return torch.from_numpy(from_mixing_order(mix_rows(spelt) * signs(seed, step, MIDDLE, dimensions), seed, step) / integers.MIX)
 
 
 def capacity(walks: list[int], efficiency: float, start: float, dimensions: int | None) -> float:
@@ -73,7 +73,7 @@ def products(target: Tensor, walks: list[int], word_bits: int, seed: int, step: 
     branch, place = places(dimensions, bits)
     width = int(place.max()) + 1
     branches = np.zeros((bits, width + 1), np.float32)
-    columns, _ = integers.narrowed(torch.from_numpy(deal(target.numpy().astype(np.float32), seed, step)))
+    columns, _ = integers.narrowed(torch.from_numpy(to_mixing_order(target.numpy().astype(np.float32), seed, step)))
     scale = integers.product_scale(columns, max(last - first for first, last in pairwise(walks)), len(walks) - 1)
     mixed = mix_rows(columns.numpy().astype(np.float32) * signs(seed, step, MIDDLE, dimensions))
     branches[branch, place] = np.rint(mixed * signs(seed, step, BASE, dimensions) * np.float32(scale))
@@ -81,7 +81,7 @@ def products(target: Tensor, walks: list[int], word_bits: int, seed: int, step: 
 
 
 class Scores:
-    """Inner products of many branches with the vectors of all 2^L words: a Walsh-Hadamard transform whose input has n entries.
+    """Inner products of many branches with the vectors of all 2^L codewords: a Walsh-Hadamard transform whose input has n entries.
 
     The transform over the low bits of the state is a product with the n sign rows that occur, one group of places a
     high part of the code; the one over the high bits is dense. Both are small matrix products, fastest on a CPU.

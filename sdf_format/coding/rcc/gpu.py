@@ -45,19 +45,19 @@ class Mixing:
     def _empty(self, *shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.kernels.device)
 
-    def gather(self, places: Tensor, unit: float, seed: int, step: int) -> Tensor:
-        """z by dimension from integers by place, times a unit: twin of mixing.gather."""
+    def from_mixing_order(self, places: Tensor, unit: float, seed: int, step: int) -> Tensor:
+        """z by dimension from integers by place, times a unit: twin of mixing.from_mixing_order."""
         dimensions = len(places)
         z = self._empty(dimensions, dtype=torch.float32)
-        self.kernels.launch("noise", "gather", tiles(dimensions), THREADS,
+        self.kernels.launch("noise", "from_mixing_order", tiles(dimensions), THREADS,
                             [z, places, unit, dimensions, seed, step, *mixing.order(seed, step, dimensions)])
         return z
 
-    def deal(self, values: Tensor, seed: int, step: int) -> Tensor:
-        """Integers by dimension to integers by place: twin of mixing.deal."""
+    def to_mixing_order(self, values: Tensor, seed: int, step: int) -> Tensor:
+        """Integers by dimension to integers by place: twin of mixing.to_mixing_order."""
         places = torch.empty_like(values)
         dimensions = len(values)
-        self.kernels.launch("noise", "deal", tiles(dimensions), THREADS,
+        self.kernels.launch("noise", "to_mixing_order", tiles(dimensions), THREADS,
                             [places, values, dimensions, seed, step, *mixing.order(seed, step, dimensions)])
         return places
 
@@ -83,13 +83,13 @@ class Trellis(Mixing):
         count = len(bits)
         own, states = self.upload(bits.astype(np.uint8)), self._empty(count)
         self.kernels.launch("noise", "walk_states", (-(-count // THREADS), 1), THREADS, [states, own, count, state_bits])
-        return self.spell(states, dimensions, state_bits, seed, step)
+        return self.expand_codewords(states, dimensions, state_bits, seed, step)
 
-    def spell(self, words: Tensor, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
-        """(D,) float32 displacement from the word of every branch ((R,) int32, R > 0): twin of codebook.spell."""
+    def expand_codewords(self, codewords: Tensor, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
+        """(D,) float32 displacement from the word of every branch ((R,) int32, R > 0): twin of codebook.expand_codewords."""
         places = self._empty(dimensions)
-        self.kernels.launch("noise", "read_walks", tiles(dimensions), THREADS, [places, words, dimensions, len(words), word_bits, seed, step])
-        return self.gather(places, 1.0 / integers.MIX, seed, step)
+        self.kernels.launch("noise", "read_walks", tiles(dimensions), THREADS, [places, codewords, dimensions, len(codewords), word_bits, seed, step])
+        return self.from_mixing_order(places, 1.0 / integers.MIX, seed, step)
 
     def send(self, shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
         """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32 on the device).  §6.3.8"""
@@ -99,7 +99,7 @@ class Trellis(Mixing):
         target = integers.target(shift, trellis.capacity(bits, state_bits, dimensions), mixing.private_seed(seed, step))
         borders = trellis.walk_borders(bits)
         walks, longest = len(borders) - 1, max(np.diff(borders).tolist())
-        columns, _ = integers.narrowed(self.deal(target, seed, step))
+        columns, _ = integers.narrowed(self.to_mixing_order(target, seed, step))
         scale = integers.product_scale(columns, longest, walks)
         products = torch.empty_like(columns)
         self.kernels.launch("trellis", "weigh", tiles(dimensions), THREADS, [products, columns, scale, dimensions, seed, step],
@@ -133,7 +133,7 @@ class Tree(Trellis):
         """(D,) float32 displacement on the device, from a step's bits ((R,) of 0 and 1).  §6.5.3"""
         if len(bits) == 0:
             return self.normals(dimensions, seed, step)
-        return self.spell(self.upload(tree.words(bits, word_bits).astype(np.int32)), dimensions, word_bits, seed, step)
+        return self.expand_codewords(self.upload(tree.codewords(bits, word_bits).astype(np.int32)), dimensions, word_bits, seed, step)
 
     def send(self, shift: Tensor, bits: int, word_bits: int, seed: int, step: int) -> np.ndarray:
         """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32 on the device).  §6.5.4"""
@@ -156,7 +156,7 @@ class Pfr(Mixing):
         places = self._empty(dimensions)
         self.kernels.launch("pfr", "read_candidates", (-(-dimensions // THREADS), 1), THREADS,
                             [places, chosen, self.table, dimensions, chunks, pfr.sign_bits(borders), seed, step])
-        return self.gather(places, 1.0 / (noise.NORMAL_ONE * math.isqrt(integers.MIX)), seed, step)
+        return self.from_mixing_order(places, 1.0 / (noise.NORMAL_ONE * math.isqrt(integers.MIX)), seed, step)
 
     def send(self, shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.ndarray:
         """(R,) uint8 bits of a sample around the wanted mean shift ((D,) float32 on the device).  §6.4.5"""
@@ -165,7 +165,7 @@ class Pfr(Mixing):
         borders = pfr.chunk_borders(shift.numel(), bits, chunk_bits)
         chunks, patterns = len(borders) - 1, pfr.sign_bits(borders)
         target, factor = integers.rounded(shift)
-        columns, narrowing = integers.narrowed(self.deal(target, seed, step))
+        columns, narrowing = integers.narrowed(self.to_mixing_order(target, seed, step))
         scale = integers.chunk_scale(columns, chunks)
         records: list = []
         group = SCORE_BYTES // (4 << pfr.OCTAVES)

@@ -65,12 +65,12 @@ def mix_rows(x: np.ndarray) -> np.ndarray:
     return np.concatenate([x[:rest] * math.isqrt(MIX), (x[rest:].reshape(-1, MIX) @ hadamard(MIX.bit_length() - 1)).reshape(-1)])
 
 
-def deal(x: np.ndarray, seed: int, step: int) -> np.ndarray:
-    """(D,) float32 by dimension to places, mixed by columns: the transpose of what `gather` does.  §6.3.3, §6.3.5"""
+def to_mixing_order(x: np.ndarray, seed: int, step: int) -> np.ndarray:
+    """(D,) float32 by dimension to places, mixed by columns: the transpose of what `from_mixing_order` does.  §6.3.3, §6.3.5"""
     return mix_columns(x[permutation(seed, step, len(x))] * signs(seed, step, OUTER, len(x)))
 
 
-def gather(values: np.ndarray, seed: int, step: int) -> np.ndarray:
+def from_mixing_order(values: np.ndarray, seed: int, step: int) -> np.ndarray:
     """(D,) numbers by place, mixed by columns, to numbers by dimension; float32, whose integers are exact up to 2^24.  §6.3.3, §6.3.5"""
     result = np.empty(len(values), np.float32)
     # An integer has one zero: -0.0 + 0.0 is 0.0.

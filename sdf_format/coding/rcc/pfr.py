@@ -68,7 +68,7 @@ def candidate_normals(seed: int, step: int, dimensions: int, base: np.ndarray, p
 def write_numbers(numbers: np.ndarray, bits: int) -> np.ndarray:
     """(R,) uint8: the candidates' numbers in their code, and zeros.  §6.4.3"""
     words = [f"{n.bit_length() - 1:04b}" + f"{n:b}"[1:] for n in numbers.tolist()]
-    text = "".join(words).ljust(bits, "0")
+    text = "".join(codewords).ljust(bits, "0")
     return np.frombuffer(text[:bits].encode(), np.uint8) - ord("0")
 
 
@@ -102,7 +102,7 @@ def receive(bits: np.ndarray, dimensions: int, chunk_bits: int, seed: int, step:
     z = candidate_normals(seed, step, dimensions, index >> patterns, place)
     odd = np.bitwise_count(index & codebook.codes(int(sizes.max()), patterns)[within] & (1 << patterns) - 1) & 1
     # Integers below 2^24 throughout: MIX normals of at most 2^15 make 2^23, which float32 holds exactly.
-    mixed = mixing.gather(np.where(odd, -z, z).astype(np.float32), seed, step)
+    mixed = mixing.from_mixing_order(np.where(odd, -z, z).astype(np.float32), seed, step)
     return torch.from_numpy(mixed / (noise.NORMAL_ONE * math.isqrt(integers.MIX)))
 
 
@@ -117,7 +117,7 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
         return np.empty(0, np.uint8)
     borders = chunk_borders(shift.numel(), bits, chunk_bits)
     target, factor = integers.rounded(shift)
-    columns, narrowing = integers.narrowed(torch.from_numpy(mixing.deal(target.numpy().astype(np.float32), seed, step)))
+    columns, narrowing = integers.narrowed(torch.from_numpy(mixing.to_mixing_order(target.numpy().astype(np.float32), seed, step)))
     scale = integers.chunk_scale(columns, len(borders) - 1)
     values = columns.numpy().astype(np.float32)
     records = [_records(values[first:last], scale, first, len(values), sign_bits(borders), chunk, seed, step)

@@ -39,7 +39,7 @@ def walk_borders(bits: int) -> list[int]:
     return split(bits, -(-bits // WALK_BITS))
 
 
-def words(bits: np.ndarray, word_bits: int) -> np.ndarray:
+def codewords(bits: np.ndarray, word_bits: int) -> np.ndarray:
     """(R,) int64: the word of each branch, a hash of the state after its bit; every walk starts from state 0.  §6.5.2"""
     result = np.empty(len(bits), np.int64)
     for first, last in pairwise(walk_borders(len(bits))):
@@ -52,7 +52,7 @@ def words(bits: np.ndarray, word_bits: int) -> np.ndarray:
 
 def receive(bits: np.ndarray, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
     """(D,) float32 displacement in units of the step's standard deviation, from its bits ((R,) of 0 and 1).  §6.5.3"""
-    return codebook.spell(words(bits, word_bits), dimensions, word_bits, seed, step)
+    return codebook.expand_codewords(codewords(bits, word_bits), dimensions, word_bits, seed, step)
 
 
 def width(bits: int, effort: int = 0) -> int:

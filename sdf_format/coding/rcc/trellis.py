@@ -59,7 +59,7 @@ def capacity(bits: int, state_bits: int, dimensions: int | None = None) -> float
 
 def receive(bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step: int) -> Tensor:
     """(D,) float32 displacement in units of the step's standard deviation, from its bits ((R,) of 0 and 1).  §6.3.7"""
-    return codebook.spell(states(bits, state_bits), dimensions, state_bits, seed, step)
+    return codebook.expand_codewords(states(bits, state_bits), dimensions, state_bits, seed, step)
 
 
 @single_blas_thread()
