@@ -242,7 +242,7 @@ def test_command_line_end_to_end(tmp_path, capsys):
 def test_info_and_verify_need_no_torch_and_show_no_traceback(tmp_path):
     path = tmp_path / "a.sdf"
     path.write_bytes(annex_a())
-    code = ("import sys\nfrom sdf_format import cli\n"
+    code = ("import sys\nfrom sdf_format.cli import main as cli\n"
             f"assert cli.main(['info', {str(path)!r}]) == 0 and cli.main(['verify', {str(path)!r}]) == 0\n"
             "assert not {'torch', 'numpy', 'diffusers'} & set(sys.modules), 'heavy import'")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

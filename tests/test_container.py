@@ -446,8 +446,8 @@ def test_a_file_that_cannot_be_read_is_not_written(others):
 
 @clause("3.2")
 def test_scanning_needs_neither_torch_nor_numpy():
-    code = ("import io, sys; from sdf_format import container; "
-            f"f = io.BytesIO({GOLDEN!r}); container.verify(f, container.scan(f)); "
+    code = ("import io, sys; from sdf_format.container import chunks; "
+            f"f = io.BytesIO({GOLDEN!r}); chunks.verify(f, chunks.scan(f)); "
             "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'PIL', 'scipy', 'sdf_format'}))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['sdf_format']"

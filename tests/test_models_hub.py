@@ -17,10 +17,10 @@ clause = pytest.mark.clause
 REPOSITORY = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 NETWORK = "unet/diffusion_pytorch_model.safetensors"
 CODE = """
-from sdf_format import model
+from sdf_format.models import loading
 try:
-    print(model.find("sd15").sha256.hex())
-except model.MissingModel as error:
+    print(loading.find("sd15").sha256.hex())
+except loading.MissingModel as error:
     print("MissingModel", error)
 """
 

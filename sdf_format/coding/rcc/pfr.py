@@ -67,7 +67,7 @@ def candidate_normals(seed: int, step: int, dimensions: int, base: np.ndarray, p
 
 def write_numbers(numbers: np.ndarray, bits: int) -> np.ndarray:
     """(R,) uint8: the candidates' numbers in their code, and zeros.  §6.4.3"""
-    words = [f"{n.bit_length() - 1:04b}" + f"{n:b}"[1:] for n in numbers.tolist()]
+    codewords = [f"{n.bit_length() - 1:04b}" + f"{n:b}"[1:] for n in numbers.tolist()]
     text = "".join(codewords).ljust(bits, "0")
     return np.frombuffer(text[:bits].encode(), np.uint8) - ord("0")
 
