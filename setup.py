@@ -4,5 +4,5 @@ from setuptools import find_packages, setup
 
 setup(
     packages=[*find_packages(include=["sdf_format*", "pillow_plugin"]), "sdf_format.cuda_sources"],
-    package_dir={"sdf_format.cuda_sources": "cuda"},    # never a package `cuda`: a namespace of NVIDIA's own packages
+    package_dir={"sdf_format.cuda_sources": "cuda"},  # never a package `cuda`: a namespace of NVIDIA's own packages
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None:
-    """"mean", "flow" or ("flow", steps) as the ids of spec table 5.3; None stays None. BadInput for anything else."""
+    """ "mean", "flow" or ("flow", steps) as the ids of spec table 5.3; None stays None. BadInput for anything else."""
     from sdf_format.container.parameters import DENOISERS, FLOW_STEPS, MEAN
     from sdf_format.errors import BadInput
 
@@ -16,4 +16,7 @@ def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None
             steps = steps if steps is not None else 1 if number == MEAN else FLOW_STEPS
             if isinstance(steps, int) and (steps == 1 if number == MEAN else 1 <= steps <= 31):
                 return number, steps
-    raise BadInput(f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or one of the latter three with steps, ('flow', 1..31)")
+    raise BadInput(
+        f"denoiser {wanted!r}: wanted one of {', '.join(DENOISERS.values())}, or one of the latter three with steps, "
+        "('flow', 1..31)"
+    )

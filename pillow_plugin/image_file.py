@@ -1,4 +1,6 @@
-"""Opening: header and chunk heads at once, metadata when small or asked for, pixels when touched, few of them faster."""
+"""Opening: header and chunk heads at once, metadata when small or asked for, pixels when touched, few of them
+faster.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from pillow_plugin.denoisers import denoiser_ids
 from pillow_plugin.save import FORMAT, KEYWORDS_OF_METADATA, edited
 from sdf_format.container.magic import MEDIA_TYPE, SIGNATURE
 
-EAGER = 2048        # bytes of metadata read by open; more waits until `info` is asked for, so that open reads at most 4 KiB
+# bytes of metadata read by open; more waits until `info` is asked for, so that open reads at most 4 KiB
+EAGER = 2048
 REDUCTIONS = (8, 4, 2)
 PREVIEW = "preview"
 
@@ -37,7 +40,7 @@ class SdfDecoder(ImageFile.PyDecoder):
         (how,) = self.args or (1,)
         if how == PREVIEW:
             small = preview.read(stream, file)
-            if small is None:       # draft has read it
+            if small is None:  # draft has read it
                 raise OSError("§3.6 chunk p: the file has changed since it was opened; open it again")
             self.set_as_raw(small.tobytes())
         else:
@@ -54,10 +57,13 @@ class SdfDecoder(ImageFile.PyDecoder):
         watched: dict[str, Any] = {"progress": settings.progress} if settings.progress else {}
         try:
             pixels, alpha = codec.decode(
-                stream, file,
-                device=settings.device, denoiser=denoiser_ids(settings.denoiser), realism=settings.realism,
+                stream,
+                file,
+                device=settings.device,
+                denoiser=denoiser_ids(settings.denoiser),
+                realism=settings.realism,
                 truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
-                most_pixels=2**32,                      # Pillow's own limit was applied by open
+                most_pixels=2**32,  # Pillow's own limit was applied by open
                 most_work=settings.most_work,
                 reduce=reduce,
                 **watched,
@@ -72,11 +78,14 @@ class SdfDecoder(ImageFile.PyDecoder):
 
 
 class SdfImageFile(ImageFile.ImageFile):
-    """An SDF file. `info` has exif, dpi, icc_profile, text and comment where the file has them, and xmp with the mark of §3.7."""
+    """An SDF file.
+
+    `info` has exif, dpi, icc_profile, text and comment where the file has them, and xmp with the mark of §3.7.
+    """
 
     format = FORMAT
     format_description = "SDF, stored diffusion image"
-    fp: Any                     # an open file, or None
+    fp: Any  # an open file, or None
 
     def _open(self) -> None:
         from sdf_format.container import chunks
@@ -104,7 +113,7 @@ class SdfImageFile(ImageFile.ImageFile):
             try:
                 self._read_metadata()
             except SdfError:
-                pass        # size and mode are known; load(), verify() and info say what is wrong
+                pass  # size and mode are known; load(), verify() and info say what is wrong
 
     def _read_metadata(self) -> None:
         from sdf_format.container import metadata
@@ -128,7 +137,7 @@ class SdfImageFile(ImageFile.ImageFile):
         self._info = value
 
     def load(self) -> Any:
-        lock = self.__dict__.get("_lock")               # a copy or an unpickled image has pixels and no file
+        lock = self.__dict__.get("_lock")  # a copy or an unpickled image has pixels and no file
         if lock is None:
             return super().load()
         with lock:
@@ -151,9 +160,9 @@ class SdfImageFile(ImageFile.ImageFile):
             return preview.read(self.fp, self._file) if self.fp is not None else None
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Make loading fast where `size`, a box in pixels, needs few of them: from the preview if it fills the box, otherwise
-        an eighth, a quarter or half of the sides, at least as large as the box, from the first steps of the payload. `thumbnail` comes here.
-        mode is ignored.
+        """Make loading fast where `size`, a box in pixels, needs few of them: from the preview if it fills the box,
+        otherwise an eighth, a quarter or half of the sides, at least as large as the box, from the first steps of the
+        payload. `thumbnail` comes here. mode is ignored.
         """
         lock = self.__dict__.get("_lock")
         if size is None or lock is None or min(size) < 1:
@@ -178,7 +187,9 @@ class SdfImageFile(ImageFile.ImageFile):
             return self._mode, (0, 0, *box)
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """As `Image.save`; to SDF, of pixels not yet touched and with keywords for metadata alone, without coding the picture again."""
+        """As `Image.save`; to SDF, of pixels not yet touched and with keywords for metadata alone, without coding the
+        picture again.
+        """
         name = os.fspath(fp) if isinstance(fp, (str, bytes, os.PathLike)) else None
         extension = os.fsdecode(name if name is not None else getattr(fp, "name", None) or "").lower()
         target = format.upper() if format else Image.EXTENSION.get(os.path.splitext(extension)[1])
@@ -186,7 +197,11 @@ class SdfImageFile(ImageFile.ImageFile):
         if target != FORMAT or lock is None or not params.keys() <= KEYWORDS_OF_METADATA:
             return super().save(fp, format, **params)
         with lock:
-            data = edited(self, self.fp, self._file, params) if self.fp and self.tile and self.tile[0].args is None else None
+            data = (
+                edited(self, self.fp, self._file, params)
+                if self.fp and self.tile and self.tile[0].args is None
+                else None
+            )
         if data is None:
             return super().save(fp, format, **params)
         if name is None:
@@ -201,7 +216,10 @@ class SdfImageFile(ImageFile.ImageFile):
         self.fp.seek(pos)
 
     def verify(self) -> None:
-        """Every byte of the file, by its checksums and rules, without a model. The image must be opened again afterwards."""
+        """Every byte of the file, by its checksums and rules, without a model.
+
+        The image must be opened again afterwards.
+        """
         from sdf_format.inspect import validate
 
         with self._lock:
@@ -211,5 +229,3 @@ class SdfImageFile(ImageFile.ImageFile):
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = None
-
-

@@ -12,11 +12,11 @@ from sdf_format.errors import BadInput
 if TYPE_CHECKING:
     from sdf_format.container.chunks import File
 
-SIDES = range(1, 1025)              # pixels, §3.6
-LIMIT = 1 << 20                     # bytes, §3.6
-FORMATS = ("WEBP", "JPEG")          # §3.6
-DEFAULT_SIDE = 256                  # pixels: thumbnail((128, 128)) asks draft for twice the size
-QUALITY = 50                        # of the WebP: at 256 pixels a side about 4 kB
+SIDES = range(1, 1025)  # pixels, §3.6
+LIMIT = 1 << 20  # bytes, §3.6
+FORMATS = ("WEBP", "JPEG")  # §3.6
+DEFAULT_SIDE = 256  # pixels: thumbnail((128, 128)) asks draft for twice the size
+QUALITY = 50  # of the WebP: at 256 pixels a side about 4 kB
 
 
 def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, bytes]]:
@@ -44,7 +44,9 @@ def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, byt
 
 
 def read(stream: BinaryIO, file: File) -> Image.Image | None:
-    """The preview in the picture's mode, or None if there is none or it breaks a rule of §3.6: the payload has the picture."""
+    """The preview in the picture's mode, or None if there is none or it breaks a rule of §3.6: the payload has the
+    picture.
+    """
     from sdf_format.container import chunks
 
     chunk = file.find(chunks.PREVIEW_CHUNK)

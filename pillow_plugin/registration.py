@@ -22,7 +22,9 @@ def register_sdf_opener(
     mark: bool = True,
 ) -> None:
     """Register the format; again with other options to change them.  Options: see `Options`."""
-    settings.change(Options(device=device, denoiser=denoiser, realism=realism, most_work=most_work, progress=progress, mark=mark))
+    settings.change(
+        Options(device=device, denoiser=denoiser, realism=realism, most_work=most_work, progress=progress, mark=mark)
+    )
     Image.register_open(FORMAT, SdfImageFile, accept)
     Image.register_save(FORMAT, save)
     Image.register_save_all(FORMAT, save_all)

@@ -17,7 +17,7 @@ def read(exif: bytes) -> tuple[float, float] | None:
         scale = {INCH: 1.0, CENTIMETRE: 2.54}[tags.get(UNIT, INCH)]
     except (KeyError, TypeError, ValueError, SyntaxError, OSError, ZeroDivisionError):
         return None
-    return (x * scale, y * scale) if x > 0 and y > 0 else None      # nan is not above 0
+    return (x * scale, y * scale) if x > 0 and y > 0 else None  # nan is not above 0
 
 
 def written(exif: bytes, dpi: tuple[float, float]) -> bytes:

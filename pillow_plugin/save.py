@@ -14,14 +14,14 @@ from pillow_plugin.denoisers import denoiser_ids
 FORMAT = "SDF"
 KEYWORDS_OF_METADATA = frozenset({"exif", "icc_profile", "xmp", "text", "comment", "dpi"})
 NATIVE = ("L", "LA", "RGB", "RGBA")
-DEEP = ("I", "F")       # and I;16 and its kin: more than 8 bits, which the format does not hold
+DEEP = ("I", "F")  # and I;16 and its kin: more than 8 bits, which the format does not hold
 
 
 def to_native(image: Image.Image) -> Image.Image:
     """The image in one of the modes L, LA, RGB, RGBA.
 
-    1 becomes L, L with a transparent value LA; everything else of 8 bits becomes RGBA if it has transparency and RGB if not, as with Pillow's WebP plugin.
-    Raises OSError for I, I;16 and F: converting them would lose data silently.
+    1 becomes L, L with a transparent value LA; everything else of 8 bits becomes RGBA if it has transparency and RGB if
+    not, as with Pillow's WebP plugin. Raises OSError for I, I;16 and F: converting them would lose data silently.
     """
     if image.mode in NATIVE and "transparency" not in image.info:
         return image
@@ -35,8 +35,9 @@ def to_native(image: Image.Image) -> Image.Image:
 
 
 def inherited_profile(image: Image.Image, mode: str) -> bytes:
-    """The image's ICC profile, unless it is for other colours than those of `mode`, to which the image was converted, or sRGB: that is
-    what a file without one means (§3.3), and 2.5 kB would be half the file."""
+    """The image's ICC profile, unless it is for other colours than those of `mode`, to which the image was converted,
+    or sRGB: that is what a file without one means (§3.3), and 2.5 kB would be half the file.
+    """
     profile = image.info.get("icc_profile") or b""
     space = profile[16:20]
     if space in (b"RGB ", b"GRAY", b"CMYK", b"Lab ") and space != (b"GRAY" if mode.startswith("L") else b"RGB "):
@@ -48,12 +49,13 @@ def inherited_profile(image: Image.Image, mode: str) -> bytes:
             if ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).startswith("sRGB"):
                 return b""
         except (OSError, ImageCms.PyCMSError):
-            pass        # not a profile that lcms reads: kept as it is
+            pass  # not a profile that lcms reads: kept as it is
     return profile
 
 
 def metadata_chunks(image: Image.Image, mode: str, given: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    """Chunks for the keywords of metadata, and for what is inherited: everything from an SDF file, the colour profile from others.
+    """Chunks for the keywords of metadata, and for what is inherited: everything from an SDF file, the colour profile
+    from others.
 
     A keyword that is None or empty drops what would be inherited.
     """
@@ -74,7 +76,9 @@ def metadata_chunks(image: Image.Image, mode: str, given: Mapping[str, Any]) -> 
 
 
 def edited(image: Image.Image, stream: Any, file: Any, given: Mapping[str, Any]) -> bytes | None:
-    """The bytes of an SDF file that was not decoded, with other metadata if any is given; None if it is damaged: decoding says how."""
+    """The bytes of an SDF file that was not decoded, with other metadata if any is given; None if it is damaged:
+    decoding says how.
+    """
     from sdf_format.container import chunks, metadata
     from sdf_format.errors import SdfError
 
@@ -92,19 +96,26 @@ def save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """SDF holds one picture: `save` for one, OSError for more."""
     from sdf_format.errors import BadInput
 
-    frames = getattr(image, "n_frames", 1) + sum(getattr(i, "n_frames", 1) for i in image.encoderinfo.get("append_images") or ())
+    frames = getattr(image, "n_frames", 1) + sum(
+        getattr(i, "n_frames", 1) for i in image.encoderinfo.get("append_images") or ()
+    )
     if frames > 1:
-        raise BadInput(f"an SDF file holds one picture, not {frames} frames: save each to a file of its own (the model is loaded once), or leave save_all out")
+        raise BadInput(
+            f"an SDF file holds one picture, not {frames} frames: save each to a file of its own (the model is loaded "
+            "once), or leave save_all out"
+        )
     save(image, fp, filename)
 
 
 def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Encode completely, then write once: a save that fails leaves the file as Pillow opened it.
 
-    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("tree", "trellis" or "pfr"), coder_bits, effort (0..2), denoiser ("mean",
-    "flow", "balanced" or "ancestral", or ("flow", steps)), prompt (str) and guidance (a number, or one for coding and one for denoising) for
-    models that take them, device, progress; kind ("diffc", "palette" or "lowbit"), for the second colours, groups, dithering (0..1), for the third bits or levels, for both cleanup (steps); preview (True or pixels of the longer side); exif (bytes or Image.Exif), dpi (x, y), icc_profile, xmp (bytes), text
-    (str by str), comment (str or bytes): see `metadata_chunks`.
+    Keywords, all optional: quality (1..100, 50) or bpp or target_bytes; model, seed, steps, table, coder ("tree",
+    "trellis" or "pfr"), coder_bits, effort (0..2), denoiser ("mean", "flow", "balanced" or "ancestral", or ("flow",
+    steps)), prompt (str) and guidance (a number, or one for coding and one for denoising) for models that take them,
+    device, progress; kind ("diffc", "palette" or "lowbit"), for the second colours, groups, dithering (0..1), for the
+    third bits or levels, for both cleanup (steps); preview (True or pixels of the longer side); exif (bytes or
+    Image.Exif), dpi (x, y), icc_profile, xmp (bytes), text (str by str), comment (str or bytes): see `metadata_chunks`.
     """
     import numpy as np
 
@@ -120,10 +131,31 @@ def save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     alpha = np.ascontiguousarray(planes[..., -1]) if native.mode.endswith("A") else None
     pixels = planes if alpha is None else planes[..., 0] if native.mode == "LA" else planes[..., :3]
     names = {"model": "model_name"}
-    options = {names.get(k, k): given[k]
-               for k in ("quality", "bpp", "target_bytes", "model", "kind", "seed", "steps", "table", "coder", "coder_bits", "effort", "device", "progress",
-                         "colours", "groups", "dithering", "levels", "bits", "cleanup")
-               if given.get(k) is not None}
+    options = {
+        names.get(k, k): given[k]
+        for k in (
+            "quality",
+            "bpp",
+            "target_bytes",
+            "model",
+            "kind",
+            "seed",
+            "steps",
+            "table",
+            "coder",
+            "coder_bits",
+            "effort",
+            "device",
+            "progress",
+            "colours",
+            "groups",
+            "dithering",
+            "levels",
+            "bits",
+            "cleanup",
+        )
+        if given.get(k) is not None
+    }
     if given.get("prompt") or given.get("guidance") is not None:
         guidance = 1.0 if given.get("guidance") is None else given["guidance"]
         coding, denoising = (guidance, guidance) if isinstance(guidance, (int, float)) else guidance

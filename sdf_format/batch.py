@@ -1,4 +1,5 @@
-"""Several files decoded together: every file's own walk in a thread of its own, their predictions through the network at once.
+"""Several files decoded together: every file's own walk in a thread of its own, their predictions through the network
+at once.
 
 Bits, schedules and displacements are as for a file alone; only a network's rounding knows that it had company (§9).
 """
@@ -41,14 +42,16 @@ class Request:
 class BatchedPredictor:
     """Walks submit their requests and wait; when each has submitted one, all are answered.
 
-    Who takes part in a round follows from the files alone, not from how fast threads are: the same files give the same pixels.
+    Who takes part in a round follows from the files alone, not from how fast threads are: the same files give the same
+    pixels.
     """
 
     def __init__(self, seats: int):
         self.participants = seats
         self.waiting: list[Request] = []
         self.turn = threading.Condition()
-        self.exclusive = threading.Lock()           # held by whoever runs an autoencoder: one picture's activations at a time
+        # held by whoever runs an autoencoder: one picture's activations at a time
+        self.exclusive = threading.Lock()
         self.over: BaseException | None = None
 
     def submit(self, order: int, model: Model, y: Tensor, sigma: float) -> Tensor:
@@ -96,11 +99,11 @@ class BatchedPredictor:
             else:
                 for request in group:
                     request.answer = request.model.predict(request.y, request.sigma)
-        except BaseException as error:          # threads that wait must hear of it, whatever it is
+        except BaseException as error:  # threads that wait must hear of it, whatever it is
             if len(group) == 1 or self.over is not None:
                 for request in group:
                     request.error = error
-            else:                               # whose request was it? The others are none the worse for it
+            else:  # whose request was it? The others are none the worse for it
                 for request in group:
                     self._answer([request])
 
@@ -111,7 +114,7 @@ class Shared:
     def __init__(self, model: Model, predictor: BatchedPredictor, order: int):
         self.model, self.predictor, self.order = model, predictor, order
         self.latent_device = getattr(model, "latent_device", None)
-        if hasattr(model, "predict"):           # an autoencoder alone has none, and must not seem to
+        if hasattr(model, "predict"):  # an autoencoder alone has none, and must not seem to
             self.predict = lambda y, sigma: predictor.submit(order, model, y, sigma)
         if hasattr(model, "conditioned"):
             self.conditioned = lambda prompt, guidance: Shared(model.conditioned(prompt, guidance), predictor, order)
@@ -128,11 +131,17 @@ def _nothing(done: int, total: int) -> None:
     """No progress wanted."""
 
 
-def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress: Callable[[int, int], None] = _nothing,
-                **options: Any) -> list[Decoded | SdfError]:
+def decode_many(
+    streams: Sequence[BinaryIO],
+    *,
+    at_once: int = AT_ONCE,
+    progress: Callable[[int, int], None] = _nothing,
+    **options: Any,
+) -> list[Decoded | SdfError]:
     """`codec.decode` of several files: pixels and alpha of each, or the error that it gave, in the streams' order.
 
-    at_once   files that are in the works at a time: so many inputs go through the network together, fewer if the device's memory is short
+    at_once   files that are in the works at a time: so many inputs go through the network together, fewer if the
+              device's memory is short
     progress  called with (files done, files); an exception from it ends everything
     options   of `codec.decode`
     """
@@ -148,7 +157,9 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
         try:
             for i in order[seat::seats]:
                 try:
-                    results[i] = codec.decode(streams[i], wrap_model=lambda model: Shared(model, predictor, seat), **options)
+                    results[i] = codec.decode(
+                        streams[i], wrap_model=lambda model: Shared(model, predictor, seat), **options
+                    )
                 except SdfError as error:
                     results[i] = error
                 with lock:
@@ -168,11 +179,14 @@ def decode_many(streams: Sequence[BinaryIO], *, at_once: int = AT_ONCE, progress
         except BaseException as error:
             predictor.end(error)
             raise
-    return results      # type: ignore[return-value]
+    return results  # type: ignore[return-value]
 
 
 def _alike(stream: BinaryIO) -> tuple[object, ...]:
-    """A key that puts files of one model and one size next to each other. A file that is none sorts somewhere; decode says what is wrong."""
+    """A key that puts files of one model and one size next to each other.
+
+    A file that is none sorts somewhere; decode says what is wrong.
+    """
     try:
         header = chunks.scan(stream).header
         return header.model, header.weights, header.width, header.height

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-HASH = 32           # bytes in front of what is kept: the SHA-256 of the rest
+HASH = 32  # bytes in front of what is kept: the SHA-256 of the rest
 
 
 def folder() -> Path:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from sdf_format.models.registry import ModelSpec
 
 DEFAULT_MODEL = "sdf-tiny-1"
-MOST_PIXELS = 8192 * 8192           # what decode() takes on without being asked
-MOST_WORK = 32 * MOST_PIXELS        # pixels times model calls: a picture of that size as the encoder makes it takes 23 calls
+MOST_PIXELS = 8192 * 8192  # what decode() takes on without being asked
+# pixels times model calls: a picture of that size as the encoder makes it takes 23 calls
+MOST_WORK = 32 * MOST_PIXELS
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Codec:
     encode  (latent, model, its row, options, room, progress) -> header fields, payload, account
     decode  (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
     draft   the same for pictures made small: faster, coarser; None: as decode
-    samples (the same arguments without the last three, number, progress) -> so many latents, one after another, that the payload does
+    samples (the same arguments without the last three, number, progress) -> so many latents, one after another, that
+    the payload does
             not rule out; None: the kind has no such thing
     """
 
@@ -52,8 +54,14 @@ class Codec:
     samples: Callable[..., Any] | None = None
 
 
-KINDS = {                           # table 5.1
-    parameters.DIFFC: Codec(diffc_encoder.EncodeOptions, diffc_encoder.encode, diffc_encoder.decode, diffc_encoder.draft, diffc_encoder.samples),
+KINDS = {  # table 5.1
+    parameters.DIFFC: Codec(
+        diffc_encoder.EncodeOptions,
+        diffc_encoder.encode,
+        diffc_encoder.decode,
+        diffc_encoder.draft,
+        diffc_encoder.samples,
+    ),
     parameters.PALETTE: Codec(palette.EncodeOptions, palette.encode, palette.decode),
     parameters.LOWBIT: Codec(lowbit.EncodeOptions, lowbit.encode, lowbit.decode),
 }
@@ -112,8 +120,11 @@ def options_for(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
 def unsuited(kind: int, spec: ModelSpec) -> str | None:
     """Why a payload kind and a model do not go together, or None if they do.  §5.1"""
     if kind != parameters.DIFFC and not spec.autoencoder:
-        return (f"kind {parameters.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model with one, such as sd15 or the "
-                "folder of an AutoencoderKL")
+        return (
+            f"kind {parameters.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model "
+            "with one, such as sd15 or the "
+            "folder of an AutoencoderKL"
+        )
     return None
 
 
@@ -134,7 +145,8 @@ def encode(
     """Write a picture.
 
     pixels        (H, W) for mode L or (H, W, 3) for RGB, uint8, sides 1..65535; alpha: (H, W) uint8, kept without loss
-    kind          a name of table 5.1; options: what it takes, see `EncodeOptions` of `payloads.diffc_encoder` and of the others' modules
+    kind          a name of table 5.1; options: what it takes, see `EncodeOptions` of `payloads.diffc_encoder` and of
+                  the others' modules
     bpp           bits per pixel that the whole file may take, at most; target_bytes: the same in bytes
     model_name    of table 4.1, or the folder of a pipeline of diffusers
     chunks        metadata (type, body), §3.4
@@ -164,8 +176,18 @@ def encode(
         others.append((ALPHA_CHUNK, alpha_plane.encode(alpha)))
 
     blank = Header(width, height, mode, 0, found.key, found.weights, b"")
-    return assemble(blank, others, budget, found, pick_device(device), codec, chosen,
-                   lambda loaded: loaded.encode(pad_to_model(pixels, spec)), progress, wrap_model)
+    return assemble(
+        blank,
+        others,
+        budget,
+        found,
+        pick_device(device),
+        codec,
+        chosen,
+        lambda loaded: loaded.encode(pad_to_model(pixels, spec)),
+        progress,
+        wrap_model,
+    )
 
 
 def assemble(
@@ -180,7 +202,11 @@ def assemble(
     progress: Progress,
     wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> Encoded:
-    """A file of a latent.  blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on the loaded model"""
+    """A file of a latent.
+
+    blank: its header but for kind, parameters and latent; budget: bytes that it may take, or None; latent_of: run on
+    the loaded model
+    """
     spec = found.spec
     named: dict[str, Any] = {} if found.key else dict(channels=spec.channels, cell=spec.cell)
 
@@ -195,10 +221,14 @@ def assemble(
 
     if budget is not None and room(options.smallest()) < 1:
         least = budget + 1 - room(options.smallest())
-        raise BadInput(f"{budget} bytes are too few: header, alpha and metadata alone take {least - 1}; "
-                       f"allow at least {least}, or drop metadata")
+        raise BadInput(
+            f"{budget} bytes are too few: header, alpha and metadata alone take {least - 1}; "
+            f"allow at least {least}, or drop metadata"
+        )
     loaded = wrap_model(loading.load(found, device))
-    made, payload, account = codec.encode(latent_of(loaded), loaded, spec, options, None if budget is None else room, progress)
+    made, payload, account = codec.encode(
+        latent_of(loaded), loaded, spec, options, None if budget is None else room, progress
+    )
     return Encoded(chunks.build(header(made), payload, others), account, made)
 
 
@@ -228,10 +258,12 @@ def decode(
 
     file         what `container.scan` found, if that was done already
     denoiser     (id, steps) of table 5.3 instead of the file's own
-    realism      0 (posterior mean, highest fidelity) to 1 (most realistic, by as much of the probability flow as suits the model) instead of either
+    realism      0 (posterior mean, highest fidelity) to 1 (most realistic, by as much of the probability flow as suits
+                 the model) instead of either
     truncated    decode what is there of a file that ends early
     most_pixels  refuse larger pictures before any model runs
-    most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None: MOST_WORK
+    most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None:
+                 MOST_WORK
     wrap_model   gives what stands in the model's place: `batch.decode_many` has several files ask together
     reduce       2, 4 or 8: sides divided by so much, rounded up, from the first steps alone: for thumbnails
 
@@ -250,16 +282,26 @@ def decode(
     return np.ascontiguousarray(samples), plane if plane is None else reduced(plane, reduce)
 
 
-def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bool, most_pixels: int, most_work: int | None, progress: Progress,
-          wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own) -> tuple[int, tuple[Any, ...], Progress]:
-    """What decoding starts from: offset of the payload's chunk; payload, declared bytes, shape, fields, model, its row; progress that refuses
-    what is too much.  Arguments and errors: of `decode`
+def begin(
+    stream: BinaryIO,
+    file: chunks.File,
+    device: str | None,
+    truncated: bool,
+    most_pixels: int,
+    most_work: int | None,
+    progress: Progress,
+    wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
+) -> tuple[int, tuple[Any, ...], Progress]:
+    """What decoding starts from: offset of the payload's chunk; payload, declared bytes, shape, fields, model, its row;
+    progress that refuses what is too much.  Arguments and errors: of `decode`
     """
     header = file.header
     if header.sound:
         raise IsSound(not_a_picture(header))
     if header.width * header.height > most_pixels:
-        raise TooMuch(f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows")
+        raise TooMuch(
+            f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows"
+        )
     with error_context(file.chunks[0].offset):
         fields_of_kind = parameters.parse(header)
         found = loading.find_for(header)
@@ -267,7 +309,10 @@ def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bo
         if spec.sound:
             raise BadFile(f"§3.3 a picture of a model of sound, {spec.name}")
         if header.model == 0 and (header.channels, header.cell) != (spec.channels, spec.cell):
-            raise BadFile(f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {spec.channels} and {spec.cell}")
+            raise BadFile(
+                f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {spec.channels} "
+                f"and {spec.cell}"
+            )
         if problem := unsuited(header.kind, spec):
             raise BadFile(f"§5.1 {problem}")
     data, payload = payload_of(stream, file, truncated)
@@ -279,15 +324,20 @@ def begin(stream: BinaryIO, file: chunks.File, device: str | None, truncated: bo
     def limited(done: int, total: int) -> None:
         """Kinds tell their number of model calls before the first."""
         if total * pixels > allowed:
-            raise TooMuch(f"§8 {total} model calls for {pixels} pixels are {total * pixels}, more than the {allowed} that the caller "
-                          "allows (most_work); raise the limit if you trust the file")
+            raise TooMuch(
+                f"§8 {total} model calls for {pixels} pixels are {total * pixels}, more than the {allowed} that the "
+                "caller "
+                "allows (most_work); raise the limit if you trust the file"
+            )
         progress(done, total)
 
     return data.offset, (payload, data.length, shape, fields_of_kind, loaded, spec), limited
 
 
 def to_pixels(loaded: loading.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:
-    """A decoded latent as the picture's samples, its sides divided by `reduce`: by the model if it knows how, otherwise afterwards."""
+    """A decoded latent as the picture's samples, its sides divided by `reduce`: by the model if it knows how, otherwise
+    afterwards.
+    """
     if reduce > 1 and hasattr(loaded, "decode_reduced"):
         samples = loaded.decode_reduced(latent, reduce)
     else:
@@ -297,7 +347,9 @@ def to_pixels(loaded: loading.Model, latent: Tensor, header: Header, reduce: int
 
 
 def reduced(samples: np.ndarray, factor: int) -> np.ndarray:
-    """(H, W) or (H, W, C) uint8, its sides divided by `factor` and rounded up: rounded means of squares, the borders repeated."""
+    """(H, W) or (H, W, C) uint8, its sides divided by `factor` and rounded up: rounded means of squares, the borders
+    repeated.
+    """
     if factor == 1:
         return samples
     height, width = samples.shape[:2]

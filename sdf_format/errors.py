@@ -42,7 +42,9 @@ class Unsupported(SdfError):
 
 
 class TooMuch(Unsupported):
-    """The file asks for more pixels or more work than the caller allows: a limit to be raised, if the file is to be trusted."""
+    """The file asks for more pixels or more work than the caller allows: a limit to be raised, if the file is to be
+    trusted.
+    """
 
 
 class IsSound(Unsupported):

@@ -1,4 +1,7 @@
-"""Sounds to files and back (§3.3, §4.6): the counterpart of `codec` for pictures. Samples are NumPy arrays; `sound_file` reads and writes them."""
+"""Sounds to files and back (§3.3, §4.6): the counterpart of `codec` for pictures.
+
+Samples are NumPy arrays; `sound_file` reads and writes them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_KIND = "lowbit"
-MOST_SAMPLES = 1 << 26          # what decode() takes on without being asked: 25 minutes at 44.1 kHz
+MOST_SAMPLES = 1 << 26  # what decode() takes on without being asked: 25 minutes at 44.1 kHz
 
 
 def _nothing(done: int, total: int) -> None:
@@ -35,12 +38,17 @@ def at_model(length: int, rate: int, sound: SoundSettings) -> tuple[int, int]:
 
 
 def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.ndarray:
-    """(channels, n) at another rate: (channels, length), cut or continued with silence. Unsupported without the package for it."""
+    """(channels, n) at another rate: (channels, length), cut or continued with silence.
+
+    Unsupported without the package for it.
+    """
     if rate != wanted:
         try:
             import soxr  # type: ignore[import-untyped]
         except ImportError as error:
-            raise Unsupported(f"{rate} Hz to {wanted} Hz needs the package soxr: pip install sdf-format[sound]") from error
+            raise Unsupported(
+                f"{rate} Hz to {wanted} Hz needs the package soxr: pip install sdf-format[sound]"
+            ) from error
         samples = soxr.resample(np.ascontiguousarray(samples.T), rate, wanted, "VHQ").T
     return np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1]))))
 
@@ -62,13 +70,17 @@ def encode(
     samples       (1, n) or (2, n) floats, full scale 1; beyond it they are cut off
     rate          [Hz], 1000 to 1000000; resampled to the model's, and back by decoders
     model_name    folder of an AutoencoderOobleck or of a pipeline with one
-    kind          a name of table 5.1, and its options; target_bytes: bytes that the file may take, where the kind can choose
+    kind          a name of table 5.1, and its options; target_bytes: bytes that the file may take, where the kind can
+                  choose
 
     Raises BadInput for what cannot be done, MissingModel if the weights are not there.
     """
     samples = np.asarray(samples)
     if samples.ndim != 2 or len(samples) not in SOUNDS.values() or not samples.shape[1] or samples.dtype.kind != "f":
-        raise BadInput(f"samples of shape {samples.shape} and type {samples.dtype}; wanted (1, n) or (2, n) floats: mix more channels down first")
+        raise BadInput(
+            f"samples of shape {samples.shape} and type {samples.dtype}; wanted (1, n) or (2, n) floats: mix more "
+            "channels down first"
+        )
     if not np.isfinite(samples).all():
         raise BadInput("some samples are not finite numbers")
     payload_kind, chosen = codec.options_for(kind, options)
@@ -81,9 +93,18 @@ def encode(
     if len(samples) > sound.planes:
         raise BadInput("a stereo sound for a model of mono: mix it down first")
     blank = blank_header(samples, rate, found)
-    build_header(replace(blank, channels=1, cell=1))      # says what is wrong with length and rate
-    return codec.assemble(blank, chunks, codec.budget_of(0, 0, None, target_bytes), found, codec.pick_device(device), payload_kind, chosen,
-                         lambda loaded: latent_of(samples, rate, sound, loaded), progress)
+    build_header(replace(blank, channels=1, cell=1))  # says what is wrong with length and rate
+    return codec.assemble(
+        blank,
+        chunks,
+        codec.budget_of(0, 0, None, target_bytes),
+        found,
+        codec.pick_device(device),
+        payload_kind,
+        chosen,
+        lambda loaded: latent_of(samples, rate, sound, loaded),
+        progress,
+    )
 
 
 def blank_header(samples: np.ndarray, rate: int, found: loading.ResolvedModel) -> Header:
@@ -92,7 +113,9 @@ def blank_header(samples: np.ndarray, rate: int, found: loading.ResolvedModel) -
     return Header(0, 0, mode, 0, found.key, found.weights, b"", length=samples.shape[1], rate=rate)
 
 
-def latent_of(samples: np.ndarray, rate: int, sound: SoundSettings, loaded: loading.Model | loading.Autoencoder) -> Tensor:
+def latent_of(
+    samples: np.ndarray, rate: int, sound: SoundSettings, loaded: loading.Model | loading.Autoencoder
+) -> Tensor:
     """(1, C, 1, n).  §4.6"""
     length, positions = at_model(samples.shape[1], rate, sound)
     wave = resampled(np.clip(samples, -1, 1).astype(np.float32), rate, sound.rate, length)
@@ -115,7 +138,8 @@ def decode(
     truncated     decode what is there of a file that ends early
     most_samples  refuse longer sounds, at their own rate or the model's, before any model runs
 
-    Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a picture and for a device that is not there.
+    Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a picture and for a device that is not
+    there.
     """
     file = file or chunks.scan(stream)
     header = file.header
@@ -126,20 +150,40 @@ def decode(
         found = loading.find_for(header)
         sound = found.spec.sound
         if sound is None or sound.planes < SOUNDS[header.mode]:
-            raise BadFile(f"§3.3 a sound, {header.mode}, of {found.spec.name}, a model of {'mono' if sound else 'pictures'}")
+            raise BadFile(
+                f"§3.3 a sound, {header.mode}, of {found.spec.name}, a model of {'mono' if sound else 'pictures'}"
+            )
         if header.model == 0 and (header.channels, header.cell) != (sound.channels, sound.cell):
-            raise BadFile(f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {sound.channels} and {sound.cell}")
+            raise BadFile(
+                f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {sound.channels} "
+                f"and {sound.cell}"
+            )
         length, positions = at_model(header.length, header.rate, sound)
         if max(length, header.length) > most_samples:
-            raise TooMuch(f"§3.3 {max(length, header.length)} samples are more than the {most_samples} that the caller allows (most_samples)")
+            raise TooMuch(
+                f"§3.3 {max(length, header.length)} samples are more than the {most_samples} that the caller allows "
+                "(most_samples)"
+            )
     data, payload = codec.payload_of(stream, file, truncated)
     loaded = loading.load(found, codec.pick_device(device))
     with error_context(data.offset):
-        latent = codec.KINDS[header.kind].decode(payload, data.length, (1, found.spec.channels, 1, positions), fields, loaded, found.spec, None, None, progress)
+        latent = codec.KINDS[header.kind].decode(
+            payload,
+            data.length,
+            (1, found.spec.channels, 1, positions),
+            fields,
+            loaded,
+            found.spec,
+            None,
+            None,
+            progress,
+        )
     return samples_of(latent, header, sound, loaded), header.rate
 
 
-def samples_of(latent: Tensor, header: Header, sound: SoundSettings, loaded: loading.Model | loading.Autoencoder) -> np.ndarray:
+def samples_of(
+    latent: Tensor, header: Header, sound: SoundSettings, loaded: loading.Model | loading.Autoencoder
+) -> np.ndarray:
     """The other way.  §4.6"""
     wave = loaded.decode(latent[:, :, 0])[:, : at_model(header.length, header.rate, sound)[0]]
     if header.mode == "mono":

@@ -20,7 +20,7 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
 def _library() -> Any:
     try:
         import soundfile  # type: ignore[import-untyped]
-    except (ImportError, OSError) as error:         # OSError: there is no libsndfile
+    except (ImportError, OSError) as error:  # OSError: there is no libsndfile
         raise Unsupported(f"sound files need the package soundfile: pip install sdf-format[sound] ({error})") from error
     return soundfile
 
@@ -40,5 +40,5 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> None:
     library = _library()
     try:
         library.write(path, samples.T, rate)
-    except (library.LibsndfileError, TypeError, ValueError) as error:       # TypeError: an ending that says no format
+    except (library.LibsndfileError, TypeError, ValueError) as error:  # TypeError: an ending that says no format
         raise BadInput(f"{path} cannot be written: {error}") from error

@@ -1,7 +1,7 @@
 """How far the pixels of a picture are from certain: the spread of what the payload does not rule out.
 
-A decoder invents what the payload leaves open. Samples of the posterior, which share the payload and differ in the noise that the ancestral
-denoiser draws, agree where the payload speaks and differ where the model does.
+A decoder invents what the payload leaves open. Samples of the posterior, which share the payload and differ in the
+noise that the ancestral denoiser draws, agree where the payload speaks and differ where the model does.
 """
 
 from __future__ import annotations
@@ -15,21 +15,33 @@ from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput, Unsupported, error_context
 from sdf_format.payloads.diffc import Progress
 
-NUMBER = 8          # samples
-SCALE = 4           # of `as_grey`: grey levels for a standard deviation of one level
+NUMBER = 8  # samples
+SCALE = 4  # of `as_grey`: grey levels for a standard deviation of one level
 
 
-def spread(stream: BinaryIO, file: chunks.File | None = None, *, number: int = NUMBER, device: str | None = None, truncated: bool = False,
-           most_pixels: int = codec.MOST_PIXELS, most_work: int | None = None, progress: Progress | None = None) -> np.ndarray:
-    """(H, W) float32: standard deviation of every pixel over `number` samples, root mean square of its channels [levels of 255].
+def spread(
+    stream: BinaryIO,
+    file: chunks.File | None = None,
+    *,
+    number: int = NUMBER,
+    device: str | None = None,
+    truncated: bool = False,
+    most_pixels: int = codec.MOST_PIXELS,
+    most_work: int | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """(H, W) float32: standard deviation of every pixel over `number` samples, root mean square of its channels [levels
+    of 255].
 
-    Alpha is stored without loss and has no part in it.  Other arguments and errors: of `codec.decode`; Unsupported for a kind of payload
-    that knows no samples.
+    Alpha is stored without loss and has no part in it.  Other arguments and errors: of `codec.decode`; Unsupported for
+    a kind of payload that knows no samples.
     """
     if not (isinstance(number, int) and 2 <= number <= 64):
         raise BadInput(f"{number!r} samples: wanted 2 to 64")
     file = file or chunks.scan(stream)
-    offset, start, limited = codec.begin(stream, file, device, truncated, most_pixels, most_work, progress or (lambda done, total: None))
+    offset, start, limited = codec.begin(
+        stream, file, device, truncated, most_pixels, most_work, progress or (lambda done, total: None)
+    )
     samples = codec.KINDS[file.header.kind].samples
     if samples is None:
         raise Unsupported(f"table 5.1: kind {parameters.KINDS[file.header.kind]} does not say how certain it is")
@@ -37,7 +49,8 @@ def spread(stream: BinaryIO, file: chunks.File | None = None, *, number: int = N
     with error_context(offset):
         for latent in samples(*start, number, limited):
             pixels = np.atleast_3d(codec.to_pixels(start[4], latent, file.header).astype(np.float32))
-            total, squares = total + pixels, squares + pixels * pixels      # sums of at most 64 squares of bytes are exact
+            # sums of at most 64 squares of bytes are exact
+            total, squares = total + pixels, squares + pixels * pixels
     variance = (squares - total * total / number) / (number - 1)
     return np.sqrt(variance.mean(axis=2).clip(0)).astype(np.float32)
 

@@ -29,10 +29,15 @@ def annex() -> str:
     """What stands between the headings of Annexes A and B."""
     pixels = picture()
     data = codec.encode(pixels, target_bytes=72).data
-    return (f"A picture of 24x16 pixels, column x and row y: red 10 x, green 16 y, blue 96; `image.save(..., target_bytes=72)`; {len(data)} bytes.\n\n"
-            f"```\n{annotated(data)}\n```\n")
+    return (
+        "A picture of 24x16 pixels, column x and row y: red 10 x, green 16 y, blue 96; `image.save(..., "
+        f"target_bytes=72)`; {len(data)} bytes.\n\n"
+        f"```\n{annotated(data)}\n```\n"
+    )
 
 
 if __name__ == "__main__":
     text = SPEC.read_text()
-    SPEC.write_text(re.sub(r"(## Annex A[^\n]*\n\n).*?(\n## Annex B)", lambda m: m[1] + annex() + m[2], text, flags=re.S))
+    SPEC.write_text(
+        re.sub(r"(## Annex A[^\n]*\n\n).*?(\n## Annex B)", lambda m: m[1] + annex() + m[2], text, flags=re.S)
+    )

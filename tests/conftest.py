@@ -1,4 +1,6 @@
-"""The `clause` marker: a test names the clauses of spec/sdf-1.md that it holds the code to, as in @clause("3.2", "3.3")."""
+"""The `clause` marker: a test names the clauses of spec/sdf-1.md that it holds the code to, as in @clause("3.2",
+"3.3").
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def clauses(text: str) -> dict[str, str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:         # threads of several processes would wait for each other
+    if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several processes would wait for each other
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     config.addinivalue_line("markers", "clause(*numbers): the clauses of spec/sdf-1.md that the test holds the code to")
 

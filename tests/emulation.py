@@ -1,4 +1,6 @@
-"""CUDA's kernels run by a CPU: the .cu files as they are, compiled by g++ with tests/emulator/cuda_on_cpu.hpp in CUDA's place."""
+"""CUDA's kernels run by a CPU: the .cu files as they are, compiled by g++ with tests/emulator/cuda_on_cpu.hpp in CUDA's
+place.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,28 @@ class Emulation:
     def library(self, source: str, defines: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
         path = self.folder / ("-".join([source, *(f"{k}{v}" for k, v in defines)]) + ".so")
         if not path.exists():
-            subprocess.run([COMPILER, "-std=c++17", "-O1", "-shared", "-fPIC",
-                            f"-I{nvrtc.sources()}", f"-I{EMULATOR}", *(f"-D{k}={v}" for k, v in defines),
-                            str(EMULATOR / f"{source}.cpp"), "-o", str(path)], check=True)
+            subprocess.run(
+                [
+                    COMPILER,
+                    "-std=c++17",
+                    "-O1",
+                    "-shared",
+                    "-fPIC",
+                    f"-I{nvrtc.sources()}",
+                    f"-I{EMULATOR}",
+                    *(f"-D{k}={v}" for k, v in defines),
+                    str(EMULATOR / f"{source}.cpp"),
+                    "-o",
+                    str(path),
+                ],
+                check=True,
+            )
         return ctypes.CDLL(str(path))
 
     def launch(self, source, kernel, grid, threads, values, defines=(), shared=0) -> None:
-        assert 1 <= grid[0] < 1 << 31 and 1 <= grid[1] < 1 << 16 and 1 <= threads <= 1024 and shared <= 96 << 10, "no GPU takes this"
+        assert 1 <= grid[0] < 1 << 31 and 1 <= grid[1] < 1 << 16 and 1 <= threads <= 1024 and shared <= 96 << 10, (
+            "no GPU takes this"
+        )
         for v in values:
             assert not isinstance(v, torch.Tensor) or v.is_contiguous()
             assert not isinstance(v, int) or 0 <= v < 1 << 32

@@ -15,15 +15,16 @@ COMMIT = hashlib.sha1(b"commit").hexdigest()
 
 
 class Hub(ThreadingHTTPServer):
-    """repositories  name to folder;  status: of every answer about a repository, 200 or an error's; broken: files whose bodies are cut off;
-    sent: paths of the files asked for"""
+    """repositories  name to folder;  status: of every answer about a repository, 200 or an error's; broken: files whose
+    bodies are cut off; sent: paths of the files asked for
+    """
 
     daemon_threads = True
 
     def __init__(self, repositories: dict[str, Path]):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories, self.status, self.broken, self.sent = repositories, 200, set(), []
-        self.sizes: dict[str, int] = {}         # what is said of a file instead of the truth
+        self.sizes: dict[str, int] = {}  # what is said of a file instead of the truth
 
     def files(self, repository: str) -> dict[str, Path]:
         folder = self.repositories[repository]
@@ -52,16 +53,31 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path.strip("/")
         name = next((r for r in self.server.repositories if f"{r}/" in path + "/"), None)
         if name is None or self.server.status != 200:
-            gated = {"X_Error_Code": "GatedRepo", "X_Error_Message": "Access is restricted"} if self.server.status == 403 else {}
+            gated = (
+                {"X_Error_Code": "GatedRepo", "X_Error_Message": "Access is restricted"}
+                if self.server.status == 403
+                else {}
+            )
             return self.reply(404 if name is None else self.server.status, **gated)
         files = self.server.files(name)
         sizes = {k: self.server.sizes.get(k, f.stat().st_size) for k, f in files.items()}
         if path.startswith("api/") and "/tree/" in path:
-            entries = [dict(type="file", path=k, size=n, oid=hashlib.sha1(k.encode()).hexdigest()) for k, n in sizes.items()]
+            entries = [
+                dict(type="file", path=k, size=n, oid=hashlib.sha1(k.encode()).hexdigest()) for k, n in sizes.items()
+            ]
             return self.reply(200, json.dumps(entries).encode(), Content_Type="application/json")
         if path.startswith("api/"):
-            info = dict(id=name, modelId=name, sha=COMMIT, private=False, tags=[], downloads=0,
-                        siblings=[dict(rfilename=k, size=n, blobId=hashlib.sha1(k.encode()).hexdigest()) for k, n in sizes.items()])
+            info = dict(
+                id=name,
+                modelId=name,
+                sha=COMMIT,
+                private=False,
+                tags=[],
+                downloads=0,
+                siblings=[
+                    dict(rfilename=k, size=n, blobId=hashlib.sha1(k.encode()).hexdigest()) for k, n in sizes.items()
+                ],
+            )
             return self.reply(200, json.dumps(info).encode(), Content_Type="application/json")
         inside = path.split(f"/resolve/{COMMIT}/" if COMMIT in path else "/resolve/main/")[-1]
         if inside not in files:
@@ -75,7 +91,12 @@ class Handler(BaseHTTPRequestHandler):
         cut = inside in self.server.broken
         if start:
             whole["Content_Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self.reply(206 if start else 200, body[start : len(body) // 2] if cut else body[start:], Content_Length=str(len(body) - start), **whole)
+        self.reply(
+            206 if start else 200,
+            body[start : len(body) // 2] if cut else body[start:],
+            Content_Length=str(len(body) - start),
+            **whole,
+        )
         if cut:
             self.close_connection = True
 

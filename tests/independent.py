@@ -18,7 +18,7 @@ from kaitai.sdf import Sdf
 HERE = Path(__file__).parent
 KSY = HERE.parent / "spec" / "sdf.ksy"
 COMPILED = HERE / "kaitai" / "sdf.py"
-REFUSALS = (EOFError, ValueError, kaitaistruct.KaitaiStructError)      # ValueError: an enum without that member
+REFUSALS = (EOFError, ValueError, kaitaistruct.KaitaiStructError)  # ValueError: an enum without that member
 
 
 def compiled(package: str) -> str:
@@ -26,7 +26,9 @@ def compiled(package: str) -> str:
     import yaml
 
     source = json.dumps(yaml.safe_load(KSY.read_text()))
-    return subprocess.run(["node", str(HERE / "kaitai" / "compile.js"), package], input=source, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["node", str(HERE / "kaitai" / "compile.js"), package], input=source, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def parsed(data: bytes) -> Sdf:
@@ -41,7 +43,12 @@ def _diffc(fields: Sdf.Diffc) -> dict[str, Any]:
     numbers = {
         "law": lambda: dict(steps=made.steps, end=made.end, slope=made.slope, bend=made.bend),
         "registered": lambda: dict(table=made.table.value, gain=made.gain.value),
-        "inline": lambda: dict(steps=made.steps, first=made.first.zigzag, rises=[r.value for r in made.rises], bits=[b.value for b in made.bits]),
+        "inline": lambda: dict(
+            steps=made.steps,
+            first=made.first.zigzag,
+            rises=[r.value for r in made.rises],
+            bits=[b.value for b in made.bits],
+        ),
     }
     facts = {
         "seed": fields.seed.value if fields.has_seed else 0,
@@ -57,27 +64,42 @@ def _diffc(fields: Sdf.Diffc) -> dict[str, Any]:
 
 
 def _palette(fields: Sdf.Palette) -> dict[str, Any]:
-    facts = {"colours": fields.colours.value, "groups": fields.groups.value, "palette_step": round(2 ** (fields.step / 8), 6),
-             "dithering": fields.dithering / 64 if fields.has_dithering else 0}
+    facts = {
+        "colours": fields.colours.value,
+        "groups": fields.groups.value,
+        "palette_step": round(2 ** (fields.step / 8), 6),
+        "dithering": fields.dithering / 64 if fields.has_dithering else 0,
+    }
     return facts | _cleanup(fields.cleanup if fields.has_cleanup else None)
 
 
 def _lowbit(fields: Sdf.Lowbit) -> dict[str, Any]:
-    return {"levels": fields.levels.value, "contexts": fields.contexts.name, **_cleanup(fields.cleanup if fields.has_cleanup else None)}
+    return {
+        "levels": fields.levels.value,
+        "contexts": fields.contexts.name,
+        **_cleanup(fields.cleanup if fields.has_cleanup else None),
+    }
 
 
 def _cleanup(fields: Sdf.Cleanup | None) -> dict[str, Any]:
     if fields is None:
         return {"cleanup": None}
-    return {"cleanup": fields.denoiser.id.name, "cleanup_steps": fields.denoiser.steps, "cleanup_log_snr": fields.level / 8,
-            "cleanup_gain": fields.gain / 64}
+    return {
+        "cleanup": fields.denoiser.id.name,
+        "cleanup_steps": fields.denoiser.steps,
+        "cleanup_log_snr": fields.level / 8,
+        "cleanup_gain": fields.gain / 64,
+    }
 
 
-KINDS = {0: ("diffc", _diffc), 1: ("palette", _palette), 2: ("lowbit", _lowbit)}         # table 5.1
+KINDS = {0: ("diffc", _diffc), 1: ("palette", _palette), 2: ("lowbit", _lowbit)}  # table 5.1
 
 
 def facts(data: bytes) -> dict[str, Any]:
-    """What the file says, in the words of `sdf info --json` as far as its structure has them. Raises one of REFUSALS."""
+    """What the file says, in the words of `sdf info --json` as far as its structure has them.
+
+    Raises one of REFUSALS.
+    """
     file = parsed(data)
     header = file.chunks[0].body
     name, parameters = KINDS[header.kind]
@@ -85,13 +107,27 @@ def facts(data: bytes) -> dict[str, Any]:
     for chunk in file.chunks:
         chunks.append({"type": chr(chunk.type), "offset": offset, "length": chunk.length.value})
         offset += 1 + (max(1, chunk.length.value.bit_length()) + 6) // 7 + chunk.length.value + 4
-    extent = ({"samples": header.width.value, "mode": header.mode.name} if header.is_sound else
-              {"width": header.width.value, "height": header.height.value, "mode": header.mode.name.upper()})
-    return {"bytes": offset, "version": f"{file.major}.{file.minor}", **extent, "kind": name, "weights": header.weights.hex(), **parameters(header.parameters), "chunks": chunks}
+    extent = (
+        {"samples": header.width.value, "mode": header.mode.name}
+        if header.is_sound
+        else {"width": header.width.value, "height": header.height.value, "mode": header.mode.name.upper()}
+    )
+    return {
+        "bytes": offset,
+        "version": f"{file.major}.{file.minor}",
+        **extent,
+        "kind": name,
+        "weights": header.weights.hex(),
+        **parameters(header.parameters),
+        "chunks": chunks,
+    }
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """What the two parsers see differently: empty if they agree. Ours says more; theirs knows no zstandard and no CRC."""
+    """What the two parsers see differently: empty if they agree.
+
+    Ours says more; theirs knows no zstandard and no CRC.
+    """
     chunks = [{k: c[k] for k in ("type", "offset", "length")} for c in ours["chunks"]]
     return {k: (ours.get(k), v) for k, v in theirs.items() if (chunks if k == "chunks" else ours.get(k)) != v}
 

@@ -1,4 +1,6 @@
-"""The receiver's clauses (§6.3, §6.5) read a second time, a bit and a dimension at a time, and what tests of coders share."""
+"""The receiver's clauses (§6.3, §6.5) read a second time, a bit and a dimension at a time, and what tests of coders
+share.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sdf_format.coding import noise
 
 
 def some_bits(count: int) -> np.ndarray:
-    return np.unpackbits(np.arange(-(-count // 8), dtype=np.uint32).astype(np.uint8) * np.uint8(73) + np.uint8(41))[:count]
+    return np.unpackbits(np.arange(-(-count // 8), dtype=np.uint32).astype(np.uint8) * np.uint8(73) + np.uint8(41))[
+        :count
+    ]
 
 
 def fingerprint(z: torch.Tensor) -> str:

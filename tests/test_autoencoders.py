@@ -24,8 +24,18 @@ clause = pytest.mark.clause
 def oobleck(folder: Path, planes: int = 2, **settings) -> Path:
     """A tiny one with random weights, cells of 8 samples at 8 kHz."""
     torch.manual_seed(planes)
-    diffusers.AutoencoderOobleck(**dict(encoder_hidden_size=6, downsampling_ratios=[2, 4], channel_multiples=[1, 2], decoder_channels=4,
-                                        decoder_input_channels=3, audio_channels=planes, sampling_rate=8000) | settings).save_pretrained(folder)
+    diffusers.AutoencoderOobleck(
+        **dict(
+            encoder_hidden_size=6,
+            downsampling_ratios=[2, 4],
+            channel_multiples=[1, 2],
+            decoder_channels=4,
+            decoder_input_channels=3,
+            audio_channels=planes,
+            sampling_rate=8000,
+        )
+        | settings
+    ).save_pretrained(folder)
     return folder
 
 
@@ -46,9 +56,12 @@ def test_an_autoencoder_is_found_by_its_folder_and_by_its_hash(tmp_path, monkeyp
     found = loading.find(place)
     assert found.key == 0 and found.spec.sound == SoundSettings(3, 8, 8000, 2) and found.checkpoint == Lone(place)
     tensors = hashlib.sha256((place / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
-    assert found.weights == hashlib.sha256(f'vae {tensors}\n{{"cell":8,"channels":3,"planes":2,"rate":8000}}\n'.encode()).digest()
+    assert (
+        found.weights
+        == hashlib.sha256(f'vae {tensors}\n{{"cell":8,"channels":3,"planes":2,"rate":8000}}\n'.encode()).digest()
+    )
     (tmp_path / "pipe" / "model_index.json").write_text(json.dumps({"_class_name": "StableAudioPipeline"}))
-    assert loading.find(tmp_path / "pipe").sha256 == found.sha256         # of such a pipeline nothing else is used
+    assert loading.find(tmp_path / "pipe").sha256 == found.sha256  # of such a pipeline nothing else is used
     monkeypatch.setattr(loading, "_folders", [])
     with pytest.raises(MissingModel, match="here are none"):
         loading.find_for(header_of(found))

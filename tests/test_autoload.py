@@ -26,7 +26,19 @@ def installed(tmp_path_factory) -> Path:
     pytest.importorskip("setuptools", minversion="77")
     folder = tmp_path_factory.mktemp("autoload")
     shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(folder), str(folder / "source")]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        str(folder / "source"),
+    ]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder / "site")
@@ -41,10 +53,17 @@ def file(tmp_path_factory) -> Path:
 
 
 def program(installed: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter that treats the folder as its site-packages and then runs a program that knows nothing of SDF."""
+    """A fresh interpreter that treats the folder as its site-packages and then runs a program that knows nothing of
+    SDF.
+    """
     start = f"import site, sys; site.addsitedir({str(installed)!r})\n"
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path} | environment)
+    return subprocess.run(
+        [sys.executable, "-c", start + code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+    )
 
 
 def test_a_wheel_has_both_startup_files_beside_its_module(installed):
@@ -53,19 +72,29 @@ def test_a_wheel_has_both_startup_files_beside_its_module(installed):
     lines = (installed / "sdf_autoload.start").read_text().splitlines()
     sys.path.insert(0, str(installed))
     try:
-        (arm,) = [pkgutil.resolve_name(line) for line in lines]         # as PEP 829 does
-        assert (installed / "sdf_autoload.pth").read_text().strip() == f"import {arm.__module__}; {arm.__module__}.{arm.__name__}()"
+        (arm,) = [pkgutil.resolve_name(line) for line in lines]  # as PEP 829 does
+        assert (
+            installed / "sdf_autoload.pth"
+        ).read_text().strip() == f"import {arm.__module__}; {arm.__module__}.{arm.__name__}()"
     finally:
         sys.path.remove(str(installed))
 
 
 def test_an_unedited_program_opens_sdf(installed, file):
-    done = program(installed, f"from PIL import Image\nprint(Image.open({str(file)!r}).size, [m for m in ('torch', 'numpy') if m in sys.modules])")
+    done = program(
+        installed,
+        f"from PIL import Image\nprint(Image.open({str(file)!r}).size, [m for m in ('torch', 'numpy') if m in "
+        "sys.modules])",
+    )
     assert (done.stdout.strip(), done.stderr) == ("(32, 32) []", "")
 
 
 def test_a_program_without_pillow_loads_neither(installed):
-    done = program(installed, "print(sorted(m for m in ('PIL', 'pillow_plugin', 'importlib.util') if m in sys.modules), 'sdf_autoload' in sys.modules)")
+    done = program(
+        installed,
+        "print(sorted(m for m in ('PIL', 'pillow_plugin', 'importlib.util') if m in sys.modules), 'sdf_autoload' in "
+        "sys.modules)",
+    )
     assert "PIL" not in done.stdout and "pillow_plugin" not in done.stdout and done.stdout.strip().endswith("True")
 
 
@@ -76,7 +105,9 @@ def test_it_can_be_turned_off(installed, file, environment):
 
 
 def test_a_plugin_that_cannot_be_imported_is_a_warning(installed):
-    done = program(installed, "sys.modules['pillow_plugin'] = None\nfrom PIL import Image\nprint(Image.new('L', (1, 1)).size)")
+    done = program(
+        installed, "sys.modules['pillow_plugin'] = None\nfrom PIL import Image\nprint(Image.new('L', (1, 1)).size)"
+    )
     assert done.stdout.strip() == "(1, 1)" and "RuntimeWarning" in done.stderr
 
 

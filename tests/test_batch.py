@@ -18,7 +18,7 @@ from sdf_format.models import loading
 from sdf_format.payloads import diffc
 
 clause = pytest.mark.clause
-RMS, PEAK = 1.5, 40         # §9
+RMS, PEAK = 1.5, 40  # §9
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +59,10 @@ def close(one, other) -> bool:
 def test_files_together_are_files_one_by_one(kind, tmp_path, displacements):
     """Files of different sizes, lengths and levels: the same z at every step, and pixels within the tolerance."""
     folder = str(save(kind, tmp_path / kind))
-    files = [saved(picture(w, h, seed=i), model=folder, target_bytes=n, denoiser=("flow", 1 + i), device="cpu")
-             for i, (w, h, n) in enumerate([(40, 24, 140), (24, 24, 160), (40, 24, 200)])]
+    files = [
+        saved(picture(w, h, seed=i), model=folder, target_bytes=n, denoiser=("flow", 1 + i), device="cpu")
+        for i, (w, h, n) in enumerate([(40, 24, 140), (24, 24, 160), (40, 24, 200)])
+    ]
     displacements.clear()
     alone = [codec.decode_bytes(data, device="cpu") for data in files]
     apart = sorted(displacements)
@@ -86,7 +88,9 @@ def test_an_error_is_that_of_its_file(tmp_path):
     grey = saved(image.convert("LA"), target_bytes=200, device="cpu")
     strange = saved(image, model=str(save("sd3", tmp_path / "gone")), target_bytes=160, device="cpu")
     (tmp_path / "gone").rename(tmp_path / "elsewhere")
-    found = batch.decode_many([io.BytesIO(d) for d in (good, b"GIF89a", good[:-1] + b"?", strange, grey, good)], at_once=2, device="cpu")
+    found = batch.decode_many(
+        [io.BytesIO(d) for d in (good, b"GIF89a", good[:-1] + b"?", strange, grey, good)], at_once=2, device="cpu"
+    )
     kinds_of = [BadFile, BadFile, MissingModel]
     assert [type(e) for e in found[1:4]] == kinds_of
     assert (found[0][0] == found[5][0]).all() and found[0][1] is None

@@ -17,7 +17,7 @@ def test_metrics_know_equal_and_different_pictures():
     image = picture(200, 180)
     shifted = image.point(lambda v: min(255, v + 1) if v < 255 else 254)
     assert metrics.psnr(image, image) == float("inf")
-    assert metrics.psnr(image, shifted) == pytest.approx(48.13, abs=0.01)      # an error of 1 everywhere
+    assert metrics.psnr(image, shifted) == pytest.approx(48.13, abs=0.01)  # an error of 1 everywhere
     assert metrics.ms_ssim(image, image) == pytest.approx(1)
     assert metrics.ms_ssim(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) < 0.9
     assert metrics.ms_ssim(picture(), picture()) is None
@@ -42,7 +42,9 @@ def test_pillows_own_rivals_are_there():
 
 def test_the_demo_writes_a_file_a_picture_and_a_grid(tmp_path, monkeypatch, capsys):
     picture(192, 176).save(tmp_path / "my.png")
-    monkeypatch.setattr("sys.argv", ["demo", "--image", str(tmp_path / "my.png"), "--out", str(tmp_path / "out"), "--bpp", "0.2"])
+    monkeypatch.setattr(
+        "sys.argv", ["demo", "--image", str(tmp_path / "my.png"), "--out", str(tmp_path / "out"), "--bpp", "0.2"]
+    )
     demo.main()
     assert (tmp_path / "out" / "photo.sdf").stat().st_size <= 0.2 * 192 * 176 / 8
     assert Image.open(tmp_path / "out" / "photo.png").size == (192, 176)
@@ -61,6 +63,13 @@ def test_coders_in_the_whole_codec(tmp_path, capsys):
     picture(176, 176).save(path)
     assert cli.main(["bench", "coders", str(path), "--bpp", "0.1,0.2"]) == 0
     _, *rows = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
-    assert [row[0] for row in rows] == ["tree", "tree, effort 1", "trellis", "exact sampling, ideal bits", "public rule, simulated", "pfr"]
+    assert [row[0] for row in rows] == [
+        "tree",
+        "tree, effort 1",
+        "trellis",
+        "exact sampling, ideal bits",
+        "public rule, simulated",
+        "pfr",
+    ]
     assert all(len(row[1].split("; ")) == 2 for row in rows)
-    assert all(rows[i][1].startswith("387: ") for i in (0, 1, 2, 5))        # what was granted, to the byte
+    assert all(rows[i][1].startswith("387: ") for i in (0, 1, 2, 5))  # what was granted, to the byte

@@ -33,6 +33,11 @@ def test_the_table(tmp_path, capsys):
     own = str(oobleck(tmp_path / "vae"))
     assert cli.main(["bench", "sound", str(tmp_path), "--model", own, "--seconds", "0.25", "--bits", "1,8"]) == 0
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [(r[0], r[2], r[3]) for r in rows] == [("one.wav", "250", "1"), ("one.wav", "250", "8"), ("two.wav", "250", "1"), ("two.wav", "250", "8")]
+    assert [(r[0], r[2], r[3]) for r in rows] == [
+        ("one.wav", "250", "1"),
+        ("one.wav", "250", "8"),
+        ("two.wav", "250", "1"),
+        ("two.wav", "250", "8"),
+    ]
     assert int(rows[0][4]) < int(rows[1][4]) and float(rows[0][6]) + 20 < float(rows[1][6])
     assert cli.main(["bench", "sound", str(tmp_path / "vae"), "--model", own]) == 1

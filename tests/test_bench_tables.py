@@ -72,9 +72,29 @@ def test_the_command_prints_its_rows(tmp_path, capsys):
     for seed in (1, 2):
         picture(80, 64, seed).save(tmp_path / "photographs" / f"{seed}.png")
     picture(64, 64, 3).save(tmp_path / "mine.png")
-    assert cli.main(["bench", "tables", str(tmp_path / "mine.png"), "--photographs", str(tmp_path / "photographs"), "--size", "64", "--bpp", "0.7",
-                     "--steps", "12", "--end", "4", "--json"]) == 0
+    assert (
+        cli.main(
+            [
+                "bench",
+                "tables",
+                str(tmp_path / "mine.png"),
+                "--photographs",
+                str(tmp_path / "photographs"),
+                "--size",
+                "64",
+                "--bpp",
+                "0.7",
+                "--steps",
+                "12",
+                "--end",
+                "4",
+                "--json",
+            ]
+        )
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out)
     assert [r["table"] for r in rows][:2] == ["law", "fixed, mean"] and len(rows) == 9
-    assert rows[0]["more_bytes_at_psnr"] is None and rows[0]["ms_ssim"] is None     # one budget makes no curve; too small for five scales
+    # one budget makes no curve; too small for five scales
+    assert rows[0]["more_bytes_at_psnr"] is None and rows[0]["ms_ssim"] is None
     assert all(0 < r["bytes"] <= 0.7 * 64 * 64 / 8 and r["psnr"] > 12 for r in rows)

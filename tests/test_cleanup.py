@@ -51,14 +51,16 @@ def normal() -> torch.Tensor:
 @clause("5.5")
 def test_gain_and_level_are_what_theory_says_of_a_one_bit_quantiser(normal):
     found = cleanup.measured(normal, signs(normal), 1)
-    gain = math.pi / 2                          # 1 / (1 - error)
-    noise = gain - 1                            # error / (1 - error)
+    gain = math.pi / 2  # 1 / (1 - error)
+    noise = gain - 1  # error / (1 - error)
     assert found == Cleanup((parameters.MEAN, 1), round(-8 * math.log(noise)), round(64 * gain))
 
 
 @clause("5.5")
 def test_a_model_that_knows_no_more_than_the_quantiser_does_no_harm(normal):
-    """The posterior mean for a Gaussian source gives back what the best quantiser put out; without the gain it would shrink it."""
+    """The posterior mean for a Gaussian source gives back what the best quantiser put out; without the gain it would
+    shrink it.
+    """
     quantised = signs(normal)
     wanted = cleanup.measured(normal, quantised, 1)
     cleaned = cleanup.apply(quantised, wanted, Gaussian(), quiet)
@@ -68,7 +70,13 @@ def test_a_model_that_knows_no_more_than_the_quantiser_does_no_harm(normal):
 @clause("5.5")
 def test_a_model_that_knows_more_brings_the_latent_nearer(normal):
     latent = normal.sign()
-    noisy = (latent + 0.5 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(2))).clamp(-1.6, 1.6).mul(3).round().div(3)
+    noisy = (
+        (latent + 0.5 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(2)))
+        .clamp(-1.6, 1.6)
+        .mul(3)
+        .round()
+        .div(3)
+    )
     wanted = cleanup.choose(latent, noisy, Spikes(), None, quiet)
     assert wanted.denoiser == (parameters.MEAN, 1)
     errors = [float((x - latent).square().mean()) for x in (noisy, cleanup.apply(noisy, wanted, Spikes(), quiet))]
@@ -95,9 +103,16 @@ def test_the_decoders_user_may_ask_for_another_denoiser(normal):
     wanted = Cleanup((parameters.FLOW, 4), 8, 80)
     model, seen = Gaussian(), []
     cleanup.apply(normal, wanted, model, lambda done, total: seen.append((done, total)))
-    assert len(model.calls) == 4 and model.calls[0] == pytest.approx(math.exp(-0.5)) and seen == [(i, 4) for i in range(5)]
-    for options, calls in ((dict(denoiser=(parameters.MEAN, 1)), 1), (dict(denoiser=(parameters.BALANCED, 3)), 3), (dict(realism=0.0), 1), (dict(realism=0.3), 4),
-                           (dict(denoiser=(parameters.ANCESTRAL, 3)), 4)):
+    assert (
+        len(model.calls) == 4 and model.calls[0] == pytest.approx(math.exp(-0.5)) and seen == [(i, 4) for i in range(5)]
+    )
+    for options, calls in (
+        (dict(denoiser=(parameters.MEAN, 1)), 1),
+        (dict(denoiser=(parameters.BALANCED, 3)), 3),
+        (dict(realism=0.0), 1),
+        (dict(realism=0.3), 4),
+        (dict(denoiser=(parameters.ANCESTRAL, 3)), 4),
+    ):
         model = Gaussian()
         cleanup.apply(normal, wanted, model, quiet, **options)
         assert len(model.calls) == calls, options
@@ -106,12 +121,20 @@ def test_the_decoders_user_may_ask_for_another_denoiser(normal):
 
 @clause("5.5")
 def test_fields_of_clean_up():
-    for fields, data in ((Cleanup((parameters.MEAN, 1), -3, 64), "01 fd 40"), (Cleanup((parameters.FLOW, 4), 20, 100), "24 14 64"),
-                         (Cleanup((parameters.BALANCED, 31), 127, 255), "7f 7f ff")):
+    for fields, data in (
+        (Cleanup((parameters.MEAN, 1), -3, 64), "01 fd 40"),
+        (Cleanup((parameters.FLOW, 4), 20, 100), "24 14 64"),
+        (Cleanup((parameters.BALANCED, 31), 127, 255), "7f 7f ff"),
+    ):
         assert CleanupFields.build(parameters.build_cleanup(fields)) == bytes.fromhex(data)
         assert parameters.parse_cleanup(CleanupFields.parse(bytes.fromhex(data))) == fields
     assert parameters.parse_cleanup(None) is None and parameters.build_cleanup(None) is None
-    for data, error, said in (("41 00 40", Unsupported, "denoiser 2"), ("e1 00 40", Unsupported, "denoiser 7"), ("20 00 40", BadFile, "0 steps"),
-                              ("02 00 40", BadFile, "2 steps of mean"), ("24 00 00", BadFile, "gain of 0")):
+    for data, error, said in (
+        ("41 00 40", Unsupported, "denoiser 2"),
+        ("e1 00 40", Unsupported, "denoiser 7"),
+        ("20 00 40", BadFile, "0 steps"),
+        ("02 00 40", BadFile, "2 steps of mean"),
+        ("24 00 00", BadFile, "gain of 0"),
+    ):
         with pytest.raises(error, match=said):
             parameters.parse_cleanup(CleanupFields.parse(bytes.fromhex(data)))

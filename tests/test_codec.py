@@ -58,8 +58,15 @@ def test_the_models_of_the_specification_are_those_of_the_code_and_of_the_packag
 
 
 @clause("5.1", "5.2", "4.2.2")
-@pytest.mark.parametrize(("number", "known"), [("5.1", parameters.KINDS), ("5.2", parameters.CODERS), ("5.3", parameters.DENOISERS),
-                                               ("4.3", {k: v["name"] for k, v in schedule.registry().items()})])
+@pytest.mark.parametrize(
+    ("number", "known"),
+    [
+        ("5.1", parameters.KINDS),
+        ("5.2", parameters.CODERS),
+        ("5.3", parameters.DENOISERS),
+        ("4.3", {k: v["name"] for k, v in schedule.registry().items()}),
+    ],
+)
 def test_tables_of_the_specification_are_those_of_the_code(number, known):
     lines = SPEC.read_text().split(f"Table {number}:")[1].splitlines()
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if re.match(r"\| *\d+ *\|", line)]
@@ -146,13 +153,15 @@ def test_a_schedule_written_inline_decodes_like_the_law_it_spells_out():
     payload = chunks.read(io.BytesIO(file), found.find(b"D"))
     plan = schedule.expand(fields.form, fields.schedule, 8 * len(payload), 8 * 12)
     marks = [round(level * schedule.INLINE_LEVEL) for level in plan.levels]
-    inline = dict(steps=len(marks), first=marks[0], rises=[b - a for a, b in zip(marks, marks[1:])], bits=list(plan.bits))
+    inline = dict(
+        steps=len(marks), first=marks[0], rises=[b - a for a, b in zip(marks, marks[1:])], bits=list(plan.bits)
+    )
     import dataclasses
 
     body = parameters.build(dataclasses.replace(fields, form=schedule.INLINE, schedule=inline))
     again = chunks.build(dataclasses.replace(found.header, parameters=body), payload)
     a, b = (codec.decode_bytes(d)[0].astype(float) for d in (file, again))
-    assert np.sqrt(((a - b) ** 2).mean()) < 6       # levels are rounded to 1/64 nat, bits are the same
+    assert np.sqrt(((a - b) ** 2).mean()) < 6  # levels are rounded to 1/64 nat, bits are the same
 
 
 @clause("5.2")
@@ -189,14 +198,25 @@ def test_a_metadata_body_is_bounded_before_it_is_decompressed():
     assert len(bomb) < 2000
     with pytest.raises(BadFile, match="more than"):
         compression.unpack(b"\x01" + bomb, "test")
-    assert compression.unpack(compression.pack(bytes(compression.METADATA_LIMIT)), "test") == bytes(compression.METADATA_LIMIT)
+    assert compression.unpack(compression.pack(bytes(compression.METADATA_LIMIT)), "test") == bytes(
+        compression.METADATA_LIMIT
+    )
     with pytest.raises(BadInput):
         metadata.build(exif=bytes(compression.METADATA_LIMIT + 1))
 
 
 @clause("3.4")
-@pytest.mark.parametrize("body", [b"", b"\x02x", b"\x01", b"\x01junk", b"\x01" + compression.compress(b"x" * 999)[:-1],
-                                  b"\x01" + compression.compress(b"x" * 999) + b"!"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x02x",
+        b"\x01",
+        b"\x01junk",
+        b"\x01" + compression.compress(b"x" * 999)[:-1],
+        b"\x01" + compression.compress(b"x" * 999) + b"!",
+    ],
+)
 def test_damaged_metadata_bodies(body):
     with pytest.raises(BadFile):
         compression.unpack(body, "test")
@@ -215,7 +235,9 @@ def test_damaged_alpha_planes():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "sdf_format.cli", *arguments], capture_output=True, text=True, env={**os.environ})
+    return subprocess.run(
+        [sys.executable, "-m", "sdf_format.cli", *arguments], capture_output=True, text=True, env={**os.environ}
+    )
 
 
 def test_command_line_end_to_end(tmp_path, capsys):
@@ -229,7 +251,11 @@ def test_command_line_end_to_end(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["info", "--json", file]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["valid"] and [c["type"] for c in facts["chunks"]] == ["H", "D"] and all(c["crc"] == "ok" for c in facts["chunks"])
+    assert (
+        facts["valid"]
+        and [c["type"] for c in facts["chunks"]] == ["H", "D"]
+        and all(c["crc"] == "ok" for c in facts["chunks"])
+    )
     assert sum(s["bits"] for s in facts["schedule"]) == 8 * facts["chunks"][1]["length"]
     data = bytearray(open(file, "rb").read())
     data[-9] ^= 4
@@ -242,9 +268,11 @@ def test_command_line_end_to_end(tmp_path, capsys):
 def test_info_and_verify_need_no_torch_and_show_no_traceback(tmp_path):
     path = tmp_path / "a.sdf"
     path.write_bytes(annex_a())
-    code = ("import sys\nfrom sdf_format.cli import main as cli\n"
-            f"assert cli.main(['info', {str(path)!r}]) == 0 and cli.main(['verify', {str(path)!r}]) == 0\n"
-            "assert not {'torch', 'numpy', 'diffusers'} & set(sys.modules), 'heavy import'")
+    code = (
+        "import sys\nfrom sdf_format.cli import main as cli\n"
+        f"assert cli.main(['info', {str(path)!r}]) == 0 and cli.main(['verify', {str(path)!r}]) == 0\n"
+        "assert not {'torch', 'numpy', 'diffusers'} & set(sys.modules), 'heavy import'"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     path.write_bytes(b"not a picture")
     for command in ("info", "verify", "decode"):

@@ -27,8 +27,32 @@ own_decoder = in_process(cli.main)
 
 MANIFEST = conformance.manifest(SUITE)
 REFUSED = {entry["name"]: entry for entry in MANIFEST["refused"]}
-BLIND = ("crc", "text", "alpha", "prompt", "weights", "model", "kind", "truncated-no-payload", "level", "law", "rise", "inline", "table", "padding",
-         "too-many", "i-twice", "e-twice", "x-twice", "header-twice", "extension", "diffc-autoencoder", "lowbit", "palette", "cleanup")
+BLIND = (
+    "crc",
+    "text",
+    "alpha",
+    "prompt",
+    "weights",
+    "model",
+    "kind",
+    "truncated-no-payload",
+    "level",
+    "law",
+    "rise",
+    "inline",
+    "table",
+    "padding",
+    "too-many",
+    "i-twice",
+    "e-twice",
+    "x-twice",
+    "header-twice",
+    "extension",
+    "diffc-autoencoder",
+    "lowbit",
+    "palette",
+    "cleanup",
+)
 
 
 def failed(results) -> set[str]:
@@ -52,8 +76,19 @@ def test_what_needs_no_model_is_found_without_one(name):
         except SdfError as error:
             assert error.code == entry["error"] and error.offset in entry["offsets"]
             return
-    assert name in ("weights", "weights-unregistered", "model-unknown", "prompt-embedded", "diffc-autoencoder", "lowbit-tiny", "lowbit-long",
-                    "lowbit-short", "lowbit-empty", "palette-groups", "palette-empty")
+    assert name in (
+        "weights",
+        "weights-unregistered",
+        "model-unknown",
+        "prompt-embedded",
+        "diffc-autoencoder",
+        "lowbit-tiny",
+        "lowbit-long",
+        "lowbit-short",
+        "lowbit-empty",
+        "palette-groups",
+        "palette-empty",
+    )
 
 
 @clause("9")
@@ -65,7 +100,11 @@ def test_a_decoder_with_a_bug_fails(monkeypatch):
         assert "payload-empty" in failed(judge(SUITE, own_decoder, own_teller, only="payload-empty"))
     with monkeypatch.context() as patch:
         patch.setattr(alpha, "FILTERS", ((), (), (), ()))
-        assert failed(judge(SUITE, own_decoder, own_teller, only="alpha-filter-*")) == {"alpha-filter-1", "alpha-filter-2", "alpha-filter-3"}
+        assert failed(judge(SUITE, own_decoder, own_teller, only="alpha-filter-*")) == {
+            "alpha-filter-1",
+            "alpha-filter-2",
+            "alpha-filter-3",
+        }
     with monkeypatch.context() as patch:
         patch.setattr(chunks, "crc", lambda *parts: 0)
         patch.setattr(chunks.zlib, "crc32", lambda *parts: 0)
@@ -92,11 +131,18 @@ def test_a_decoder_that_makes_something_up_fails_everywhere():
 
 
 @clause("8")
-@pytest.mark.parametrize("answer, problem", [
-    ((0, ""), "accepted"), ((3, "offset 10"), "exit status 3"), ((1, "offset 11"), "wanted offset 10"), ((1, "no"), "no offset"), ((-11, "offset 10"), "exit status -11"),
-])
+@pytest.mark.parametrize(
+    "answer, problem",
+    [
+        ((0, ""), "accepted"),
+        ((3, "offset 10"), "exit status 3"),
+        ((1, "offset 11"), "wanted offset 10"),
+        ((1, "no"), "no offset"),
+        ((-11, "offset 10"), "exit status -11"),
+    ],
+)
 def test_a_refusal_has_class_and_place(answer, problem):
-    result, = judge(SUITE, lambda source, target: answer, only="width-0")
+    (result,) = judge(SUITE, lambda source, target: answer, only="width-0")
     assert problem in result.problems[0]
     assert not next(judge(SUITE, lambda source, target: (1, "at offset 10: no"), only="width-0")).problems
 
@@ -107,7 +153,7 @@ def test_a_picture_of_another_shape_fails():
             image.rotate(90, expand=True).save(target)
         return 0, ""
 
-    result, = judge(SUITE, turned, None, "plain")
+    (result,) = judge(SUITE, turned, None, "plain")
     assert "wanted RGB (40, 24)" in result.problems[0]
 
 
@@ -119,19 +165,46 @@ def test_the_command_runs_decoders_of_anybody(tmp_path, capsys):
     assert "1 of 1 files passed" in capsys.readouterr().out
     wrong = tmp_path / "wrong.py"
     wrong.write_text("import sys; from PIL import Image; Image.new('RGB', (40, 24)).save(sys.argv[2])")
-    assert cli.main(["conformance", "--json", "--decoder", f"{sys.executable} {wrong} {{in}} {{out}}", "--only", "width-*"]) == 1
-    assert {r["name"] for r in json.loads(capsys.readouterr().out) if r["problems"]} == {"width-0", "width-65536", "width-spelling", "width-33-bits"}
-    assert cli.main(["conformance", "--timeout", "0.2", "--decoder", f"{sys.executable} -c 'import time; time.sleep(9)' {{in}} {{out}}", "--only", "plain"]) == 1
+    assert (
+        cli.main(
+            ["conformance", "--json", "--decoder", f"{sys.executable} {wrong} {{in}} {{out}}", "--only", "width-*"]
+        )
+        == 1
+    )
+    assert {r["name"] for r in json.loads(capsys.readouterr().out) if r["problems"]} == {
+        "width-0",
+        "width-65536",
+        "width-spelling",
+        "width-33-bits",
+    }
+    assert (
+        cli.main(
+            [
+                "conformance",
+                "--timeout",
+                "0.2",
+                "--decoder",
+                f"{sys.executable} -c 'import time; time.sleep(9)' {{in}} {{out}}",
+                "--only",
+                "plain",
+            ]
+        )
+        == 1
+    )
     assert "no answer" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [["--decoder", "decode"], ["--only", "nothing"], ["--suite", "nowhere"], ["--decoder", "/no/such {in} {out}"]])
+@pytest.mark.parametrize(
+    "change",
+    [["--decoder", "decode"], ["--only", "nothing"], ["--suite", "nowhere"], ["--decoder", "/no/such {in} {out}"]],
+)
 def test_wrong_requests_are_told(change, capsys):
     assert cli.main(["conformance", *change]) == 1
     assert "sdf conformance: " in capsys.readouterr().err
 
 
 # --- the suite itself
+
 
 def test_the_manifest_keeps_its_schema():
     jsonschema.validate(MANIFEST, json.loads((SUITE / "manifest.schema.json").read_text()))
@@ -147,8 +220,13 @@ def test_the_suite_is_made_by_its_script():
     import zstandard
 
     if list(zstandard.ZSTD_VERSION) != MANIFEST["zstandard"]:
-        pytest.skip(f"zstandard {zstandard.ZSTD_VERSION} may compress otherwise than {MANIFEST['zstandard']}, which made the suite")
-    done = subprocess.run([sys.executable, str(SUITE / "make.py"), "--check"], capture_output=True, text=True, check=False)
+        pytest.skip(
+            f"zstandard {zstandard.ZSTD_VERSION} may compress otherwise than {MANIFEST['zstandard']}, which made the "
+            "suite"
+        )
+    done = subprocess.run(
+        [sys.executable, str(SUITE / "make.py"), "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -163,7 +241,7 @@ def test_the_second_parser_agrees_on_what_is_accepted():
 def test_the_second_parser_refuses_what_structure_alone_tells(name):
     try:
         facts((SUITE / REFUSED[name]["file"]).read_bytes())
-    except (*REFUSALS, KeyError):       # KeyError: a kind that it does not know
+    except (*REFUSALS, KeyError):  # KeyError: a kind that it does not know
         return
     assert name.startswith(BLIND)
 

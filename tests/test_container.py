@@ -19,7 +19,10 @@ from sdf_format.errors import BadFile, BadInput, Truncated, Unsupported
 
 clause = pytest.mark.clause
 
-GOLDEN = bytes.fromhex("".join(line.split("#")[0] for line in """
+GOLDEN = bytes.fromhex(
+    "".join(
+        line.split("#")[0]
+        for line in """
     89 53 44 46 0d 0a 1a 0a     # §3.1 signature
     01 00                       # §3.1 version 1.0
     48 0f                       # §3.2 chunk H of 15 bytes
@@ -36,8 +39,12 @@ GOLDEN = bytes.fromhex("".join(line.split("#")[0] for line in """
     44 03                       # §3.2 chunk D of 3 bytes
     c0 ff ee                    #   payload
     3c dd 02 37                 #   CRC-32
-""".strip().splitlines()))
-HEADER = Header(width=300, height=5, mode="RGB", kind=0, model=1, weights=bytes.fromhex("aabbccdd"), parameters=b"params")
+""".strip().splitlines()
+    )
+)
+HEADER = Header(
+    width=300, height=5, mode="RGB", kind=0, model=1, weights=bytes.fromhex("aabbccdd"), parameters=b"params"
+)
 VERSION = b"\x01\x00"
 
 
@@ -79,6 +86,7 @@ END = chunk(b"D", b"\xc0\xff\xee")
 
 # --- whole files
 
+
 @clause("3.1", "3.2", "3.3")
 def test_the_golden_file_reads_as_its_comments_say():
     scanned = check(GOLDEN)
@@ -103,15 +111,36 @@ def test_a_file_may_begin_inside_a_stream():
 
 
 side = st.integers(1, 65535)
-headers = st.builds(Header, width=side, height=side, mode=st.sampled_from(PICTURES), kind=st.integers(0, 15),
-                    model=st.integers(1, 2**32 - 1), weights=st.binary(min_size=4, max_size=4), parameters=st.binary(max_size=4000))
-unregistered = st.builds(Header, width=side, height=side, mode=st.sampled_from(PICTURES), kind=st.integers(0, 15),
-                         model=st.just(0), weights=st.binary(min_size=32, max_size=32), parameters=st.binary(max_size=4000),
-                         channels=st.integers(1, 65535), cell=st.integers(1, 64))
+headers = st.builds(
+    Header,
+    width=side,
+    height=side,
+    mode=st.sampled_from(PICTURES),
+    kind=st.integers(0, 15),
+    model=st.integers(1, 2**32 - 1),
+    weights=st.binary(min_size=4, max_size=4),
+    parameters=st.binary(max_size=4000),
+)
+unregistered = st.builds(
+    Header,
+    width=side,
+    height=side,
+    mode=st.sampled_from(PICTURES),
+    kind=st.integers(0, 15),
+    model=st.just(0),
+    weights=st.binary(min_size=32, max_size=32),
+    parameters=st.binary(max_size=4000),
+    channels=st.integers(1, 65535),
+    cell=st.integers(1, 64),
+)
 
 
 @clause("3.2", "3.3")
-@given(headers | unregistered, st.binary(), st.lists(st.tuples(st.sampled_from([b"t", b"q", b"z"]), st.binary()), max_size=5))
+@given(
+    headers | unregistered,
+    st.binary(),
+    st.lists(st.tuples(st.sampled_from([b"t", b"q", b"z"]), st.binary()), max_size=5),
+)
 def test_what_is_built_is_read_back(header, payload, others):
     stream = io.BytesIO(chunks.build(header, payload, others))
     scanned = chunks.scan(stream)
@@ -131,8 +160,11 @@ def test_any_header_body_is_read_or_refused_and_read_only_in_one_spelling(body):
 
 
 @clause("3.1", "3.2")
-@given(st.lists(st.tuples(st.integers(0, len(GOLDEN) - 1), st.integers(0, 255)), max_size=4),
-       st.integers(0, len(GOLDEN)), st.binary(max_size=20))
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOLDEN) - 1), st.integers(0, 255)), max_size=4),
+    st.integers(0, len(GOLDEN)),
+    st.binary(max_size=20),
+)
 def test_no_damage_ends_in_another_exception(changes, cut, tail):
     data = bytearray(GOLDEN)
     for place, value in changes:
@@ -144,6 +176,7 @@ def test_no_damage_ends_in_another_exception(changes, cut, tail):
 
 
 # --- damage
+
 
 @clause("3.2")
 @pytest.mark.parametrize("cut", range(len(GOLDEN)))
@@ -181,8 +214,9 @@ def test_every_single_bit_flip_is_found(place):
 
 
 @clause("3.1")
-@pytest.mark.parametrize("damage", [lambda d: d.replace(b"\r\n", b"\n"),
-                                    lambda d: d.replace(b"\n", b"\r\n"), lambda d: d[1:], lambda d: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda d: d.replace(b"\r\n", b"\n"), lambda d: d.replace(b"\n", b"\r\n"), lambda d: d[1:], lambda d: b""]
+)
 def test_line_ending_conversion_spoils_the_signature(damage):
     with pytest.raises(BadFile, match="not an SDF file"):
         scan(damage(GOLDEN))
@@ -195,6 +229,7 @@ def test_damage_is_reported_with_chunk_and_offset():
 
 
 # --- versions and unknown chunks
+
 
 @clause("3.1")
 @pytest.mark.parametrize("major", [0, 2, 255])
@@ -226,6 +261,7 @@ def test_an_unknown_critical_chunk_is_unsupported():
 
 
 # --- order and number
+
 
 @clause("3.2")
 def test_the_header_comes_first():
@@ -272,6 +308,7 @@ def test_a_file_without_payload_is_truncated():
 
 # --- chunk heads
 
+
 @clause("3.2")
 @pytest.mark.parametrize("kind", [b"\0", b"0", b"[", b"@", b"{", b"\xc4", b"\xff"])
 def test_a_type_is_a_letter(kind):
@@ -288,10 +325,15 @@ def test_a_length_in_more_bytes_than_needed_is_refused(length):
 
 
 @clause("3.2")
-@pytest.mark.parametrize("length, message", [
-    (varint(2**31), "over 2147483647"), (b"\xff\xff\xff\xff\x7f", "over 2147483647"), (b"\xff" * 5 + b"\x01", "five bytes"),
-    (b"\x80" * 40 + b"\x01", "five bytes"),
-])
+@pytest.mark.parametrize(
+    "length, message",
+    [
+        (varint(2**31), "over 2147483647"),
+        (b"\xff\xff\xff\xff\x7f", "over 2147483647"),
+        (b"\xff" * 5 + b"\x01", "five bytes"),
+        (b"\x80" * 40 + b"\x01", "five bytes"),
+    ],
+)
 def test_an_absurd_length_is_refused(length, message):
     with pytest.raises(BadFile, match=message):
         check(file(chunk(b"D", b"\xc0\xff\xee", length=length)))
@@ -353,6 +395,7 @@ def test_scanning_and_verifying_do_not_hold_a_long_chunk():
 
 # --- the header
 
+
 @clause("3.3")
 @pytest.mark.parametrize("field", ["width", "height"])
 @pytest.mark.parametrize("value, good", [(0, False), (1, True), (65535, True), (65536, False), (2**31, False)])
@@ -380,16 +423,29 @@ def test_an_unknown_mode_is_unsupported(mode):
 
 
 @clause("3.3")
-@pytest.mark.parametrize("body", [b"\xac\x82\x00\x05\x01\x01\xaa\xbb\xcc\xdd", b"\xac\x02\x85\x00\x01\x01\xaa\xbb\xcc\xdd",
-                                  b"\xac\x02\x05\x01\x81\x00\xaa\xbb\xcc\xdd"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xac\x82\x00\x05\x01\x01\xaa\xbb\xcc\xdd",
+        b"\xac\x02\x85\x00\x01\x01\xaa\xbb\xcc\xdd",
+        b"\xac\x02\x05\x01\x81\x00\xaa\xbb\xcc\xdd",
+    ],
+)
 def test_an_integer_in_more_bytes_than_needed_is_refused(body):
     with pytest.raises(BadFile, match="canonical"):
         scan(file(END, body=body))
 
 
 @clause("3.2", "3.3")
-@pytest.mark.parametrize("body", [header_body(width=1 << 20_000), header_body(height=2**32), header_body(model=2**32),
-                                  header_body(model=1 << 20_000)])
+@pytest.mark.parametrize(
+    "body",
+    [
+        header_body(width=1 << 20_000),
+        header_body(height=2**32),
+        header_body(model=2**32),
+        header_body(model=1 << 20_000),
+    ],
+)
 def test_an_integer_of_more_than_32_bits_is_refused(body):
     with pytest.raises(BadFile, match="over 4294967295"):
         scan(file(END, body=body))
@@ -411,13 +467,20 @@ def test_a_header_has_at_most_4096_bytes():
 
 
 @clause("3.3")
-@pytest.mark.parametrize("channels, cell, good", [(1, 1, True), (65535, 64, True), (0, 8, False), (65536, 8, False), (4, 0, False),
-                                                  (4, 65, False)])
+@pytest.mark.parametrize(
+    "channels, cell, good",
+    [(1, 1, True), (65535, 64, True), (0, 8, False), (65536, 8, False), (4, 0, False), (4, 65, False)],
+)
 def test_an_unregistered_model_has_its_whole_hash_and_its_latent(channels, cell, good):
     data = file(END, body=header_body(model=0, rest=bytes(range(32)) + varint(channels) + varint(cell) + b"rest"))
     if good:
         header = check(data).header
-        assert (header.weights, header.channels, header.cell, header.parameters) == (bytes(range(32)), channels, cell, b"rest")
+        assert (header.weights, header.channels, header.cell, header.parameters) == (
+            bytes(range(32)),
+            channels,
+            cell,
+            b"rest",
+        )
     else:
         with pytest.raises(BadFile, match="§3.3 latent"):
             scan(data)
@@ -425,20 +488,35 @@ def test_an_unregistered_model_has_its_whole_hash_and_its_latent(channels, cell,
 
 # --- writing
 
+
 @clause("3.2", "3.3")
-@pytest.mark.parametrize("change", [
-    dict(width=0), dict(height=65536), dict(mode="P"), dict(kind=16), dict(kind=-1), dict(model=-1), dict(model=2**32),
-    dict(weights=b"abc"), dict(weights=bytes(32)), dict(parameters=bytes(5000)),
-    dict(model=0, weights=bytes(32)), dict(model=0, weights=bytes(4), channels=4, cell=8),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(width=0),
+        dict(height=65536),
+        dict(mode="P"),
+        dict(kind=16),
+        dict(kind=-1),
+        dict(model=-1),
+        dict(model=2**32),
+        dict(weights=b"abc"),
+        dict(weights=bytes(32)),
+        dict(parameters=bytes(5000)),
+        dict(model=0, weights=bytes(32)),
+        dict(model=0, weights=bytes(4), channels=4, cell=8),
+    ],
+)
 def test_a_header_that_cannot_be_read_is_not_written(change):
     with pytest.raises(BadInput):
         chunks.build(dataclasses.replace(HEADER, **change), b"")
 
 
 @clause("3.2")
-@pytest.mark.parametrize("others", [[(b"D", b"")], [(b"H", b"")], [(b"e", b""), (b"e", b"")], [(b"Q", b"")], [(b"1", b"")],
-                                    [(b"t", b"")] * 127])
+@pytest.mark.parametrize(
+    "others",
+    [[(b"D", b"")], [(b"H", b"")], [(b"e", b""), (b"e", b"")], [(b"Q", b"")], [(b"1", b"")], [(b"t", b"")] * 127],
+)
 def test_a_file_that_cannot_be_read_is_not_written(others):
     with pytest.raises(BadInput):
         chunks.build(HEADER, b"", others)
@@ -446,8 +524,10 @@ def test_a_file_that_cannot_be_read_is_not_written(others):
 
 @clause("3.2")
 def test_scanning_needs_neither_torch_nor_numpy():
-    code = ("import io, sys; from sdf_format.container import chunks; "
-            f"f = io.BytesIO({GOLDEN!r}); chunks.verify(f, chunks.scan(f)); "
-            "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'PIL', 'scipy', 'sdf_format'}))")
+    code = (
+        "import io, sys; from sdf_format.container import chunks; "
+        f"f = io.BytesIO({GOLDEN!r}); chunks.verify(f, chunks.scan(f)); "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'PIL', 'scipy', 'sdf_format'}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['sdf_format']"

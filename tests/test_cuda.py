@@ -1,4 +1,6 @@
-"""The GPU coders (§6.3, §6.4): their kernels emulated on a CPU against the CPU's coders, compiled for GPUs, and run where there is one."""
+"""The GPU coders (§6.3, §6.4): their kernels emulated on a CPU against the CPU's coders, compiled for GPUs, and run
+where there is one.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,16 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.dtype == b.dtype == torch.float32 and torch.equal(a.cpu().view(torch.int32), b.cpu().view(torch.int32))
 
 
-RECEIVED = [(1, 1, 8), (5, 5, 8), (255, 7, 18), (256, 11, 12), (600, 0, 8), (1030, 1024, 8), (3001, 3000, 9), (20011, 1500, 14)]
+RECEIVED = [
+    (1, 1, 8),
+    (5, 5, 8),
+    (255, 7, 18),
+    (256, 11, 12),
+    (600, 0, 8),
+    (1030, 1024, 8),
+    (3001, 3000, 9),
+    (20011, 1500, 14),
+]
 
 
 @emulated
@@ -57,12 +68,24 @@ RECEIVED = [(1, 1, 8), (5, 5, 8), (255, 7, 18), (256, 11, 12), (600, 0, 8), (103
 @pytest.mark.parametrize("dimensions, bits, state_bits", RECEIVED)
 def test_the_receiver_makes_the_same_z(coder, dimensions, bits, state_bits):
     own = np.random.default_rng(bits).integers(0, 2, bits, np.uint8)
-    assert same(coder.receive(own, dimensions, state_bits, 2**32 - 5, 254), trellis.receive(own, dimensions, state_bits, 2**32 - 5, 254))
+    assert same(
+        coder.receive(own, dimensions, state_bits, 2**32 - 5, 254),
+        trellis.receive(own, dimensions, state_bits, 2**32 - 5, 254),
+    )
 
 
-# Metrics twice in shared memory, once, in global memory; survivors traced from shared memory and from global; one walk and two; fewer bits than
-# a state has; more states than a chunk.
-SENT = [(40, 6, 8), (3000, 300, 8), (9000, 1030, 8), (2000, 60, 12), (2500, 40, 13), (700, 9, 14), (300, 5, 15), (60, 3, 17)]
+# Metrics twice in shared memory, once, in global memory; survivors traced from shared memory and from global; one walk
+# and two; fewer bits than a state has; more states than a chunk.
+SENT = [
+    (40, 6, 8),
+    (3000, 300, 8),
+    (9000, 1030, 8),
+    (2000, 60, 12),
+    (2500, 40, 13),
+    (700, 9, 14),
+    (300, 5, 15),
+    (60, 3, 17),
+]
 
 
 @emulated
@@ -80,11 +103,13 @@ def test_the_sender_finds_the_same_walks(coder, dimensions, bits, state_bits, fr
 def test_ties_are_decided_as_the_clause_says(ascending):
     rng = np.random.default_rng(1)
     borders = trellis.walk_borders(1100)
-    for largest in (0, 1):                              # every walk is as good as every other, or nearly
+    for largest in (0, 1):  # every walk is as good as every other, or nearly
         products = torch.from_numpy(rng.integers(-largest, largest + 1, 3300).astype(np.int32))
         found = torch.zeros(1100, dtype=torch.uint8)
         ascending._search(found, products, borders, 0, 2, 8)
-        branches = np.concatenate([products.numpy().reshape(1100, 3), np.zeros((1100, 1), np.int32)], axis=1).astype(np.float32)
+        branches = np.concatenate([products.numpy().reshape(1100, 3), np.zeros((1100, 1), np.int32)], axis=1).astype(
+            np.float32
+        )
         paths = trellis._viterbi(branches, list(zip(borders, borders[1:])), codebook.codes(3, 8), 8)
         assert found.tolist() == np.concatenate(paths).tolist()
         assert found.any() == bool(largest)
@@ -122,14 +147,16 @@ def test_the_receiver_of_pfr_makes_the_same_z(candidates, dimensions, bits, chun
 @clause("6.4.5")
 @pytest.mark.parametrize("dimensions, bits, chunk_bits", CHUNKED)
 def test_the_sender_of_pfr_chooses_the_same_candidates(candidates, dimensions, bits, chunk_bits):
-    for fraction in (0.5, 3.0):                         # the shift as it is, and shrunk
+    for fraction in (0.5, 3.0):  # the shift as it is, and shrunk
         shift = some_shift(dimensions, bits, fraction, bits)
-        assert candidates.send(shift, bits, chunk_bits, 4, 2).tolist() == pfr.send(shift, bits, chunk_bits, 4, 2).tolist()
+        assert (
+            candidates.send(shift, bits, chunk_bits, 4, 2).tolist() == pfr.send(shift, bits, chunk_bits, 4, 2).tolist()
+        )
 
 
 # --- compiled for GPUs
 
-STATE_BITS = (8, 12, 13, 14, 15, 18)                    # every way that the sender's kernels are laid out
+STATE_BITS = (8, 12, 13, 14, 15, 18)  # every way that the sender's kernels are laid out
 SOURCES = [("noise", ()), ("pfr", ())] + [("trellis", (("STATE_BITS", n),)) for n in STATE_BITS]
 CAPABILITIES = (80, 90, 120)
 NVCC = shutil.which("nvcc")
@@ -140,8 +167,20 @@ NVCC = shutil.which("nvcc")
 def test_nvcc_compiles_every_kernel(capability, tmp_path):
     for source, defines in SOURCES:
         if not defines or defines[0][1] in (12, 14, 18):
-            done = subprocess.run([NVCC, f"-arch=sm_{capability}", "-cubin", *nvrtc.OPTIONS, *(f"-D{k}={v}" for k, v in defines),
-                                   "-o", str(tmp_path / "x.cubin"), str(nvrtc.sources() / f"{source}.cu")], capture_output=True, text=True)
+            done = subprocess.run(
+                [
+                    NVCC,
+                    f"-arch=sm_{capability}",
+                    "-cubin",
+                    *nvrtc.OPTIONS,
+                    *(f"-D{k}={v}" for k, v in defines),
+                    "-o",
+                    str(tmp_path / "x.cubin"),
+                    str(nvrtc.sources() / f"{source}.cu"),
+                ],
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
 
 
@@ -156,7 +195,7 @@ def test_nvrtc_compiles_every_kernel_and_keeps_it(capability, tmp_path, monkeypa
             raise
         pytest.skip(str(error))
     assert all(code.startswith(b"\x7fELF") for code in codes)
-    monkeypatch.setattr(bindings, "nvrtcCreateProgram", None)       # no compiler is needed the second time
+    monkeypatch.setattr(bindings, "nvrtcCreateProgram", None)  # no compiler is needed the second time
     assert [nvrtc.compile_source(source, capability, defines) for source, defines in SOURCES] == codes
 
 
@@ -176,8 +215,11 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
 
 # --- installed and chosen
 
+
 def test_the_sources_lie_beside_the_package_or_in_the_repository():
-    assert {"core.cuh", "tile.cuh", "noise.cu", "trellis.cu", "pfr.cu"} <= {path.name for path in nvrtc.sources().iterdir()}
+    assert {"core.cuh", "tile.cuh", "noise.cu", "trellis.cu", "pfr.cu"} <= {
+        path.name for path in nvrtc.sources().iterdir()
+    }
     assert not (nvrtc.sources() / "__init__.py").exists()
 
 
@@ -185,13 +227,18 @@ def test_a_wheel_carries_the_sources_but_no_package_cuda():
     root = Path(__file__).parent.parent
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert not list((root / "cuda").glob("*.py"))
-    kept = {path for pattern in settings["package-data"]["sdf_format.cuda_sources"] for path in (root / "cuda").glob(pattern)}
+    kept = {
+        path
+        for pattern in settings["package-data"]["sdf_format.cuda_sources"]
+        for path in (root / "cuda").glob(pattern)
+    }
     assert kept == set((root / "cuda").iterdir())
 
 
 def test_without_kernels_the_coder_stays_on_the_cpu_and_says_why(monkeypatch):
     def refuse(device):
         raise nvrtc.NoKernels("NVRTC is on holiday")
+
     gpu._at.cache_clear()
     monkeypatch.setattr(nvrtc, "device", refuse)
     with pytest.warns(RuntimeWarning, match="NVRTC is on holiday"):
@@ -223,8 +270,20 @@ class TestOnAGpu:
 
     @clause("6.3.8")
     @pytest.mark.parametrize("fraction", [0.3, 1.5])
-    @pytest.mark.parametrize("dimensions, bits, state_bits", [*SENT, (98304, 2300, 8), (98304, 2300, 12), (98304, 2300, 14), (98304, 300, 15),
-                                                              (98304, 300, 16), (20000, 60, 17), (20000, 60, 18), (1179648, 2300, 14)])
+    @pytest.mark.parametrize(
+        "dimensions, bits, state_bits",
+        [
+            *SENT,
+            (98304, 2300, 8),
+            (98304, 2300, 12),
+            (98304, 2300, 14),
+            (98304, 300, 15),
+            (98304, 300, 16),
+            (20000, 60, 17),
+            (20000, 60, 18),
+            (1179648, 2300, 14),
+        ],
+    )
     def test_the_sender_finds_the_same_walks(self, dimensions, bits, state_bits, fraction):
         shift = some_shift(dimensions, bits, fraction, state_bits)
         found = on_gpu(trellis).send(shift.cuda(), bits, state_bits, 9, 3)
@@ -236,10 +295,13 @@ class TestOnAGpu:
         shift = some_shift(dimensions, bits, 1.0, bits)
         found = on_gpu(pfr).send(shift.cuda(), bits, chunk_bits, 4, 2)
         assert found.tolist() == pfr.send(shift, bits, chunk_bits, 4, 2).tolist()
-        assert same(on_gpu(pfr).receive(found, dimensions, chunk_bits, 4, 2), pfr.receive(found, dimensions, chunk_bits, 4, 2))
+        assert same(
+            on_gpu(pfr).receive(found, dimensions, chunk_bits, 4, 2), pfr.receive(found, dimensions, chunk_bits, 4, 2)
+        )
 
     def test_a_thread_that_never_touched_the_gpu_decodes(self):
         from concurrent.futures import ThreadPoolExecutor
+
         own = np.ones(100, np.uint8)
         with ThreadPoolExecutor(4) as pool:
             for z in pool.map(lambda _: on_gpu(trellis).receive(own, 3000, 12, 3, 4), range(8)):
@@ -249,6 +311,7 @@ class TestOnAGpu:
         from pictures import picture
 
         from sdf_format import codec
+
         pixels = np.asarray(picture(192, 128).convert("RGB"))
         made = codec.encode(pixels, bpp=0.3, device="cuda").data
         there, here = (codec.decode_bytes(made, device=device)[0].astype(float) for device in ("cuda", "cpu"))

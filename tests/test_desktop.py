@@ -1,4 +1,6 @@
-"""What tells other programs of the format, each tried with the program that reads it: file, the desktop's MIME database, ImHex."""
+"""What tells other programs of the format, each tried with the program that reads it: file, the desktop's MIME
+database, ImHex.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ clause = pytest.mark.clause
 
 MANIFEST = conformance.manifest(SUITE)
 ACCEPTED = {entry["name"]: entry for entry in MANIFEST["accepted"]}
-MODES = {"L": "grey", "RGB": "RGB", "LA": "grey with alpha", "RGBA": "RGBA", "mono": "mono sound", "stereo": "stereo sound"}
+MODES = {
+    "L": "grey",
+    "RGB": "RGB",
+    "LA": "grey with alpha",
+    "RGBA": "RGBA",
+    "mono": "mono sound",
+    "stereo": "stereo sound",
+}
 
 
 def tool(name: str) -> str:
@@ -41,7 +50,11 @@ def test_file_knows_every_accepted_file():
     said = ran(tool("file"), "-m", str(SPEC.parent / "sdf.magic"), "-b", *files).splitlines()
     for line, entry in zip(said, ACCEPTED.values(), strict=True):
         header = entry["header"]
-        sides = f", {header['width']} x {header['height']}" if max(header.get("width", 999), header.get("height", 999)) < 128 else ""
+        sides = (
+            f", {header['width']} x {header['height']}"
+            if max(header.get("width", 999), header.get("height", 999)) < 128
+            else ""
+        )
         assert line.startswith(f"SDF image, version {header['version']}{sides}"), (line, entry["name"])
         assert line.endswith(f", {MODES[header['mode']]}"), (line, entry["name"])
 
@@ -54,7 +67,13 @@ def test_file_gives_media_type_and_extension():
 
 
 def test_the_magic_file_compiles_without_a_warning(tmp_path):
-    done = subprocess.run([tool("file"), "-C", "-m", str(SPEC.parent / "sdf.magic")], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [tool("file"), "-C", "-m", str(SPEC.parent / "sdf.magic")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stderr == "" and (tmp_path / "sdf.magic.mgc").exists()
 
 
@@ -70,7 +89,14 @@ def test_the_desktop_knows_the_type_by_name_and_by_content(tmp_path):
     nameless = tmp_path / "picture"
     shutil.copy(SUITE / ACCEPTED["plain"]["file"], nameless)
     if shutil.which("gio"):
-        said = ran("gio", "info", "-a", "standard::content-type", str(nameless), env={**os.environ, "XDG_DATA_HOME": str(tmp_path)})
+        said = ran(
+            "gio",
+            "info",
+            "-a",
+            "standard::content-type",
+            str(nameless),
+            env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
+        )
         assert MEDIA_TYPE in said
 
 
@@ -91,11 +117,28 @@ def test_the_thumbnailer_writes_a_small_png(tmp_path):
 def test_the_media_types_template_is_complete():
     """RFC 6838, section 5.6."""
     text = (SPEC.parent / "media-type.md").read_text()
-    fields = ("Type name", "Subtype name", "Required parameters", "Optional parameters", "Encoding considerations", "Security considerations",
-              "Interoperability considerations", "Published specification", "Applications that use this media type",
-              "Fragment identifier considerations", "Additional information", "Deprecated alias names for this type", r"Magic number\(s\)",
-              r"File extension\(s\)", r"Macintosh file type code\(s\)", "Person and email address to contact for further information",
-              "Intended usage", "Restrictions on usage", "Author", "Change controller")
+    fields = (
+        "Type name",
+        "Subtype name",
+        "Required parameters",
+        "Optional parameters",
+        "Encoding considerations",
+        "Security considerations",
+        "Interoperability considerations",
+        "Published specification",
+        "Applications that use this media type",
+        "Fragment identifier considerations",
+        "Additional information",
+        "Deprecated alias names for this type",
+        r"Magic number\(s\)",
+        r"File extension\(s\)",
+        r"Macintosh file type code\(s\)",
+        "Person and email address to contact for further information",
+        "Intended usage",
+        "Restrictions on usage",
+        "Author",
+        "Change controller",
+    )
     places = [re.search(rf"- (?:\*\*)?{field}:", text) for field in fields]
     assert all(places) and [p.start() for p in places] == sorted(p.start() for p in places)
     assert f"{MEDIA_TYPE.split('/')[1]}\n" in text and SIGNATURE.hex(" ").upper() in text
@@ -104,7 +147,7 @@ def test_the_media_types_template_is_complete():
 def test_the_pattern_for_imhex_reads_every_accepted_file():
     pattern = SPEC.parent / "sdf.hexpat"
     assert SIGNATURE.hex(" ").upper() in pattern.read_text() and MEDIA_TYPE in pattern.read_text()
-    plcli = tool("plcli")       # of WerWolv/PatternLanguage
+    plcli = tool("plcli")  # of WerWolv/PatternLanguage
     for entry in ACCEPTED.values():
         ran(plcli, "run", "-i", str(SUITE / entry["file"]), "-p", str(pattern))
 

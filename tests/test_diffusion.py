@@ -75,11 +75,12 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_gaussian_source(model):
     assert len(payload) == size
     needed, delivered = sum(s.kl for s in account), sum(s.delivered for s in account)
     assert 0.9 * needed < delivered < 1.1 * needed
-    # Bits over the mutual information at the last level: the coder's overhead (1.09), and predictions that are stale for a step.
+    # Bits over the mutual information at the last level: the coder's overhead (1.09), and predictions that are stale
+    # for a step.
     last = law["end"] / schedule.LAW_LEVEL
     assert 1.05 < 8 * size / model.rate(last) < 1.4
     latent = diffc.decode(payload, size, SHAPE, fields, (parameters.MEAN, 1), model, lambda *_: None)
-    least = float((model.variance / (1 + model.variance * math.exp(last))).mean())      # distortion at the last level
+    least = float((model.variance / (1 + model.variance * math.exp(last))).mean())  # distortion at the last level
     assert 0.9 * least < float((latent - clean).square().mean()) < 1.15 * least
 
 
@@ -116,8 +117,10 @@ def test_progress_counts_every_model_call():
     calls, seen = [], []
     model_predict = model.predict
     model.predict = lambda y, s: calls.append(s) or model_predict(y, s)
-    diffc.decode(payload, 100, SHAPE, fields, (parameters.FLOW, 3), model, lambda done, total: seen.append((done, total)))
-    assert len(calls) == 3 + 3                  # no call before the first step, none more than the file needs
+    diffc.decode(
+        payload, 100, SHAPE, fields, (parameters.FLOW, 3), model, lambda done, total: seen.append((done, total))
+    )
+    assert len(calls) == 3 + 3  # no call before the first step, none more than the file needs
     assert seen[-1][0] == seen[-1][1] and [d for d, _ in seen] == sorted(d for d, _ in seen)
 
 
@@ -142,7 +145,9 @@ def test_the_dial_runs_from_the_posterior_mean_to_the_flow():
 
 
 class Mixture:
-    """Two normals of equal weight, their means `apart` on either side of nothing along one unit vector, their spread `spread`."""
+    """Two normals of equal weight, their means `apart` on either side of nothing along one unit vector, their spread
+    `spread`.
+    """
 
     def __init__(self, apart: float, spread: float):
         generator = torch.Generator().manual_seed(10)
@@ -150,11 +155,13 @@ class Mixture:
         self.mean, self.variance = apart * direction / direction.norm(), spread**2
 
     def sample(self, seed: int, side: int) -> torch.Tensor:
-        return side * self.mean + math.sqrt(self.variance) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+        return side * self.mean + math.sqrt(self.variance) * torch.randn(
+            SHAPE, generator=torch.Generator().manual_seed(seed)
+        )
 
     def predict(self, y: torch.Tensor, sigma: float) -> torch.Tensor:
         total = self.variance + sigma * sigma
-        side = math.tanh(float((y * self.mean).double().sum()) / total)         # P(side = 1) - P(side = -1)
+        side = math.tanh(float((y * self.mean).double().sum()) / total)  # P(side = 1) - P(side = -1)
         return side * self.mean + (y - side * self.mean) * (self.variance / total)
 
     def rate(self, level: float) -> float:
@@ -162,7 +169,9 @@ class Mixture:
         total = self.variance + math.exp(-level)
         apart = float(self.mean.norm()) / math.sqrt(total)
         u = np.linspace(-12, 12, 4001)
-        side = float(np.sum(stats.norm.pdf(u) * (1 - np.logaddexp(0, -2 * apart * (u + apart)) / math.log(2))) * (u[1] - u[0]))
+        side = float(
+            np.sum(stats.norm.pdf(u) * (1 - np.logaddexp(0, -2 * apart * (u + apart)) / math.log(2))) * (u[1] - u[0])
+        )
         return 0.5 * math.prod(SHAPE) * math.log2(1 + self.variance * math.exp(level)) + side
 
 
@@ -170,12 +179,26 @@ class Mixture:
 @pytest.mark.parametrize("side", [-1, 1])
 def test_the_whole_codec_meets_the_ideal_rate_of_a_mixture(side):
     model = Mixture(apart=60.0, spread=0.3)
-    assert model.rate(-12.0) < 2 and model.rate(4.0) == pytest.approx(1 + 0.5 * math.prod(SHAPE) * math.log2(1 + 0.09 * math.exp(4)), rel=1e-3)
+    assert model.rate(-12.0) < 2 and model.rate(4.0) == pytest.approx(
+        1 + 0.5 * math.prod(SHAPE) * math.log2(1 + 0.09 * math.exp(4)), rel=1e-3
+    )
     clean = model.sample(11, side)
     # What stays unknown is the spread; while the side is unknown it counts as well.
     grid = [-9 + 0.5 * i for i in range(28)]
-    errors = [float((model.predict(clean + math.exp(-g / 2) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(12)), math.exp(-g / 2))
-                     - clean).square().sum()) for g in grid]
+    errors = [
+        float(
+            (
+                model.predict(
+                    clean + math.exp(-g / 2) * torch.randn(SHAPE, generator=torch.Generator().manual_seed(12)),
+                    math.exp(-g / 2),
+                )
+                - clean
+            )
+            .square()
+            .sum()
+        )
+        for g in grid
+    ]
     curve = fit.MmseCurve(math.prod(SHAPE), float(clean.square().sum()), grid, errors)
     size = 900
     bits = schedule.law_bits(16, 8 * size)
@@ -186,6 +209,6 @@ def test_the_whole_codec_meets_the_ideal_rate_of_a_mixture(side):
     last = law["end"] / schedule.LAW_LEVEL
     assert 1.02 < 8 * size / model.rate(last) < 1.4
     latent = diffc.decode(payload, size, SHAPE, fields, (parameters.MEAN, 1), model, lambda *_: None)
-    assert float((latent * model.mean).sum()) * side > 0                # the side has arrived
+    assert float((latent * model.mean).sum()) * side > 0  # the side has arrived
     least = model.variance / (1 + model.variance * math.exp(last))
     assert 0.9 * least < float((latent - clean).square().mean()) < 1.15 * least

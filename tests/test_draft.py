@@ -33,15 +33,17 @@ def calls(data: bytes, act) -> int:
         act(opened(data))
     finally:
         pillow_plugin.register_sdf_opener()
-    return max(totals) - 1          # the first step needs none
+    return max(totals) - 1  # the first step needs none
 
 
-@pytest.mark.parametrize(("box", "reduce"), [((41, 26), 8), ((42, 26), 4), ((80, 50), 4), ((83, 54), 2), ((166, 107), 2), ((5, 5), 8)])
+@pytest.mark.parametrize(
+    ("box", "reduce"), [((41, 26), 8), ((42, 26), 4), ((80, 50), 4), ((83, 54), 2), ((166, 107), 2), ((5, 5), 8)]
+)
 def test_a_draft_is_at_least_the_box_and_has_the_format_of_its_reduction(data, box, reduce):
     image = opened(data)
     assert image.draft(None, box) == ("RGB", (0, 0, 333 / reduce, 215 / reduce))
     assert image.size == (-(-333 // reduce), -(-215 // reduce))
-    assert image.draft(None, (1, 1)) is None                    # the first call counts
+    assert image.draft(None, (1, 1)) is None  # the first call counts
 
 
 @pytest.mark.parametrize("box", [(167, 100), (100, 108), (333, 215), None, (0, 5)])
@@ -56,7 +58,9 @@ def test_a_draft_looks_like_the_picture_with_a_fifth_of_the_model_calls(data, so
     image.draft(None, (333 // reduce, 215 // reduce))
     image.load()
     assert psnr(image, source.resize(image.size, box=(0, 0, 333, 215), reducing_gap=3.0)) > 15
-    assert 5 * calls(data, lambda im: (im.draft(None, (333 // reduce, 215 // reduce)), im.load())) <= calls(data, lambda im: im.load())
+    assert 5 * calls(data, lambda im: (im.draft(None, (333 // reduce, 215 // reduce)), im.load())) <= calls(
+        data, lambda im: im.load()
+    )
 
 
 def test_thumbnails_of_every_mode():
@@ -68,7 +72,13 @@ def test_thumbnails_of_every_mode():
         small.thumbnail((25, 20))
         assert (small.mode, small.size) == (mode, (25, 20))
         if mode.endswith("A"):
-            assert np.abs(np.asarray(small)[..., -1].astype(int) - np.asarray(image.resize((25, 20), reducing_gap=3.0))[..., -1]).max() <= 8
+            assert (
+                np.abs(
+                    np.asarray(small)[..., -1].astype(int)
+                    - np.asarray(image.resize((25, 20), reducing_gap=3.0))[..., -1]
+                ).max()
+                <= 8
+            )
 
 
 def test_after_the_load_and_in_copies_there_is_no_draft(data):

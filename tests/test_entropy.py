@@ -30,7 +30,7 @@ class Plain:
 
     def __init__(self, payload: bytes):
         self.point, self.places = int.from_bytes(payload, "big"), 8 * len(payload)
-        self.low, self.size, self.shift = 0, 1 << 40, 40            # the interval is [low, low + size) / 2^shift
+        self.low, self.size, self.shift = 0, 1 << 40, 40  # the interval is [low, low + size) / 2^shift
         self.probability: dict[object, list[int]] = {}
 
     def symbol(self, intervals: list[tuple[int, int]], total: int) -> int:
@@ -114,7 +114,9 @@ def test_numbers_give_the_vector_and_are_read_a_second_time():
     assert [plain.number(n % 3, 3) for n in range(50)] == CUBES
 
 
-SYMBOL = st.lists(st.integers(1, 1 << 20), min_size=1, max_size=40).flatmap(lambda sizes: st.tuples(st.just(sizes), st.integers(0, len(sizes) - 1)))
+SYMBOL = st.lists(st.integers(1, 1 << 20), min_size=1, max_size=40).flatmap(
+    lambda sizes: st.tuples(st.just(sizes), st.integers(0, len(sizes) - 1))
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -144,9 +146,9 @@ def test_whatever_is_sent_arrives(things):
 @clause("5.6.1")
 def test_a_carry_runs_through_bytes_of_ff():
     sender = Sender()
-    sender.symbol([1, 2**27], 1)                # low is a bit above 0
+    sender.symbol([1, 2**27], 1)  # low is a bit above 0
     for _ in range(8):
-        sender.symbol([2**16 - 1, 2**16], 1)    # as near to the interval's end as can be
+        sender.symbol([2**16 - 1, 2**16], 1)  # as near to the interval's end as can be
     sender.symbol([1, 2], 1)
     receiver = Receiver(sender.finish())
     assert [receiver.symbol(ends) for ends in [[1, 2**27], *[[2**16 - 1, 2**16]] * 8, [1, 2]]] == [1] * 10
@@ -158,7 +160,7 @@ def test_a_bit_that_is_always_the_same_costs_little():
     sender, bits = Sender(), Bits(1)
     for _ in range(8000):
         bits.code(sender, 0, 0, 1)
-    assert len(sender.finish()) < 24            # log2(65536 / 65472) * 8000 / 8 = 1.4 bytes, and what learning takes
+    assert len(sender.finish()) < 24  # log2(65536 / 65472) * 8000 / 8 = 1.4 bytes, and what learning takes
 
 
 @clause("5.6.1")
@@ -193,7 +195,7 @@ def test_an_incomplete_payload_gives_what_its_bytes_decide():
 @clause("5.6.1")
 @pytest.mark.parametrize("read", [lambda r: r.symbol([1, 3]), lambda r: r.bit(40000)])
 def test_a_code_beyond_all_intervals_is_bad(read):
-    receiver = Receiver(b"\xff" * 12)           # floor(range / total) * total falls short of the range, sooner or later
+    receiver = Receiver(b"\xff" * 12)  # floor(range / total) * total falls short of the range, sooner or later
     with pytest.raises(BadFile, match="is none"):
         for _ in range(60):
             read(receiver)

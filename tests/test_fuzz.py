@@ -1,4 +1,6 @@
-"""The targets of fuzzing on everything that was ever found, on the suite, and on some thousand new inputs; round trips by hypothesis."""
+"""The targets of fuzzing on everything that was ever found, on the suite, and on some thousand new inputs; round trips
+by hypothesis.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,13 @@ def test_the_corpus_of_the_long_run_finds_nothing(name):
 def test_a_fixed_budget_of_fuzzing_finds_nothing(name, runs, tmp_path):
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed: `pip install sdf-format[fuzz]`, where there are wheels of it")
-    done = subprocess.run([sys.executable, str(HERE / "run.py"), name, str(tmp_path / "corpus"), f"-runs={runs}", "-seed=1"],
-                          cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "run.py"), name, str(tmp_path / "corpus"), f"-runs={runs}", "-seed=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
     assert done.returncode == 0 and executed, done.stderr[-3000:]
     assert int(executed[1]) >= runs
@@ -74,8 +81,14 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 
 @settings(max_examples=12, deadline=None)
-@given(images(), st.dictionaries(texts, st.text(st.characters(codec="utf-8"), max_size=40), max_size=3), st.binary(min_size=1, max_size=80),
-       st.integers(0, 2**32 - 1), st.sampled_from(["tree", "trellis", "pfr"]), st.integers(1, 100))
+@given(
+    images(),
+    st.dictionaries(texts, st.text(st.characters(codec="utf-8"), max_size=40), max_size=3),
+    st.binary(min_size=1, max_size=80),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["tree", "trellis", "pfr"]),
+    st.integers(1, 100),
+)
 def test_what_is_saved_is_opened(image, text, profile, seed, coder, quality):
     """Size, mode, alpha and metadata as they were; the same bytes again; sound to every target."""
     with gaussian_models():
@@ -94,7 +107,7 @@ def test_what_is_saved_is_opened(image, text, profile, seed, coder, quality):
 
 @settings(max_examples=15, deadline=None)
 @given(images(), st.integers(60, 400))
-@example(Image.new("L", (1, 1)), 209)       # once asked for more bits than the latent has values
+@example(Image.new("L", (1, 1)), 209)  # once asked for more bits than the latent has values
 def test_a_budget_is_kept_whatever_the_picture(image, budget):
     with gaussian_models():
         try:

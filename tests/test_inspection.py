@@ -28,7 +28,14 @@ def rich() -> bytes:
     """A file with all kinds of chunks."""
     image = picture(40, 24).convert("RGBA")
     image.putalpha(200)
-    return saved(image, target_bytes=300, exif=b"MM\0*\0\0\0\x08\0\0\0\0\0\0", xmp=b"<x/>", icc_profile=b"no profile", text={"a": "b" * 200})
+    return saved(
+        image,
+        target_bytes=300,
+        exif=b"MM\0*\0\0\0\x08\0\0\0\0\0\0",
+        xmp=b"<x/>",
+        icc_profile=b"no profile",
+        text={"a": "b" * 200},
+    )
 
 
 def rebuilt(data: bytes, shown: int = dump.SHOWN) -> bytes:
@@ -46,7 +53,16 @@ def test_every_byte_is_explained_once_and_in_order(rich):
     assert rebuilt(rich, len(rich)) == rich
     assert [r.offset for r in rows[1:]] == [r.offset + r.size for r in rows[:-1]]
     notes = "\n".join(r.note for r in rows)
-    for said in ("§3.4 method stored", "§3.4 method zstandard", "§3.5 filter", "EXIF", "ICC profile", "XMP", "text", "mode RGBA"):
+    for said in (
+        "§3.4 method stored",
+        "§3.4 method zstandard",
+        "§3.5 filter",
+        "EXIF",
+        "ICC profile",
+        "XMP",
+        "text",
+        "mode RGBA",
+    ):
         assert said in notes
     assert "cannot" not in notes and "error" not in notes
 
@@ -62,8 +78,11 @@ def test_long_fields_are_cut_unless_all_is_asked_for(rich, tmp_path, capsys):
     assert out.count("§3.1 signature") == 2 and "more bytes" not in out
 
 
-@given(st.lists(st.tuples(st.integers(0, len(EXAMPLE) - 1), st.integers(0, 255)), max_size=3), st.integers(0, len(EXAMPLE)),
-       st.binary(max_size=8))
+@given(
+    st.lists(st.tuples(st.integers(0, len(EXAMPLE) - 1), st.integers(0, 255)), max_size=3),
+    st.integers(0, len(EXAMPLE)),
+    st.binary(max_size=8),
+)
 def test_damaged_files_are_dumped_completely(changes, cut, tail):
     data = bytearray(EXAMPLE)
     for place, value in changes:
@@ -75,11 +94,20 @@ def test_damaged_files_are_dumped_completely(changes, cut, tail):
 
 
 @clause("3.2")
-@pytest.mark.parametrize("change, offset", [
-    (lambda d: b"x" + d[1:], 0), (lambda d: d[:9], 0), (lambda d: d[:8] + b"\2" + d[9:], 0),
-    (lambda d: d[:12] + b"\0" + d[13:], 10), (lambda d: d[:DATA + 9] + b"\0" + d[DATA + 10:], DATA), (lambda d: d[:50], DATA),
-    (lambda d: d[:DATA], DATA), (lambda d: d + b"x", len(EXAMPLE)), (lambda d: d[:DATA] + b"Q\0" + d[DATA:], DATA),
-])
+@pytest.mark.parametrize(
+    "change, offset",
+    [
+        (lambda d: b"x" + d[1:], 0),
+        (lambda d: d[:9], 0),
+        (lambda d: d[:8] + b"\2" + d[9:], 0),
+        (lambda d: d[:12] + b"\0" + d[13:], 10),
+        (lambda d: d[: DATA + 9] + b"\0" + d[DATA + 10 :], DATA),
+        (lambda d: d[:50], DATA),
+        (lambda d: d[:DATA], DATA),
+        (lambda d: d + b"x", len(EXAMPLE)),
+        (lambda d: d[:DATA] + b"Q\0" + d[DATA:], DATA),
+    ],
+)
 def test_errors_have_the_offset_of_their_chunk(change, offset):
     data = change(EXAMPLE)
     with pytest.raises(SdfError) as caught:
@@ -89,9 +117,15 @@ def test_errors_have_the_offset_of_their_chunk(change, offset):
     assert f"offset {offset}" in str(caught.value)
 
 
-@pytest.mark.parametrize("change, status", [
-    (lambda d: d[:40] + b"\0" + d[41:], 1), (lambda d: d[:50], 5), (lambda d: d[:8] + b"\2" + d[9:], 3), (lambda d: b"", 1),
-])
+@pytest.mark.parametrize(
+    "change, status",
+    [
+        (lambda d: d[:40] + b"\0" + d[41:], 1),
+        (lambda d: d[:50], 5),
+        (lambda d: d[:8] + b"\2" + d[9:], 3),
+        (lambda d: b"", 1),
+    ],
+)
 def test_the_exit_code_tells_the_class_of_an_error(change, status, tmp_path):
     path = tmp_path / "x.sdf"
     path.write_bytes(change(EXAMPLE))

@@ -19,8 +19,19 @@ def spiky(dimensions: int, spikes: int) -> torch.Tensor:
 
 
 @clause("6.3.8")
-@pytest.mark.parametrize("shift, bits", [(spiky(5000, 1), 600), (spiky(5000, 0), 600), (spiky(200, 3), 200), (spiky(60000, 60), 40),
-                                         (torch.zeros(1000), 100), (spiky(1, 1), 1), (spiky(40000, 2) * 1e-30, 3), (spiky(40000, 2) * 1e30, 3)])
+@pytest.mark.parametrize(
+    "shift, bits",
+    [
+        (spiky(5000, 1), 600),
+        (spiky(5000, 0), 600),
+        (spiky(200, 3), 200),
+        (spiky(60000, 60), 40),
+        (torch.zeros(1000), 100),
+        (spiky(1, 1), 1),
+        (spiky(40000, 2) * 1e-30, 3),
+        (spiky(40000, 2) * 1e30, 3),
+    ],
+)
 def test_no_sum_of_products_leaves_24_bits(shift, bits):
     target = integers.target(shift, trellis.capacity(bits, 12, len(shift)), 1)
     assert target.dtype == torch.int32 and integers.MIX * int(target.abs().max()) <= 1 << 24
@@ -29,7 +40,7 @@ def test_no_sum_of_products_leaves_24_bits(shift, bits):
     spread = np.zeros((bits, 1 << 12))
     np.add.at(spread, (slice(None), code), branches[:, :-1])
     codebook.walsh_hadamard(spread)
-    assert np.abs(spread).max(axis=1).sum() < 1 << 24       # so no path metric, either
+    assert np.abs(spread).max(axis=1).sum() < 1 << 24  # so no path metric, either
 
 
 @clause("6.3.8")
@@ -53,8 +64,8 @@ def test_private_noise_fills_the_capacity():
 
 @clause("6.3.8")
 def test_ties_take_the_oldest_bit_0_and_the_lowest_final_state():
-    branches = np.zeros((20, 3), np.float32)            # all walks are equally good
+    branches = np.zeros((20, 3), np.float32)  # all walks are equally good
     assert not trellis._viterbi(branches, [(0, 20)], np.array([5, 9]), 8)[0].any()
-    branches[3] = [1, 0, 0]                             # prefers states with an even number of bits of 5 in common
+    branches[3] = [1, 0, 0]  # prefers states with an even number of bits of 5 in common
     path = trellis._viterbi(branches, [(0, 20)], np.array([5, 9]), 8)[0]
     assert not path.any()

@@ -38,7 +38,8 @@ def test_a_small_file_cannot_ask_for_hours():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TooMuch, match="258 model calls for 67108864 pixels"):
         codec.decode_bytes(data)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000        # kB: the weights, and no latents
+    # kB: the weights, and no latents
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
 @clause("8")
@@ -69,9 +70,11 @@ def test_the_work_limit_is_the_callers():
 def test_a_demanding_file_is_opened_and_verified_in_little_memory(tmp_path):
     path = tmp_path / "x.sdf"
     path.write_bytes(demanding(9000, 255))
-    code = ("import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n"
-            "import pillow_plugin; from PIL import Image\n"
-            f"im = Image.open({str(path)!r}); assert im.size == (9000, 9000); im.verify()")
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n"
+        "import pillow_plugin; from PIL import Image\n"
+        f"im = Image.open({str(path)!r}); assert im.size == (9000, 9000); im.verify()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

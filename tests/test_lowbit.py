@@ -1,4 +1,6 @@
-"""Payload kind lowbit (§5.4): read a second time from the specification, and through whole files with tiny autoencoders."""
+"""Payload kind lowbit (§5.4): read a second time from the specification, and through whole files with tiny
+autoencoders.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,13 @@ def smooth(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
     return cells / cells.std() * 2.0 ** rng.normal(size=channels) + rng.normal(size=channels)
 
 
-def decoded(fields: Lowbit, payload: bytes, shape: tuple[int, ...], declared: int | None = None, loaded: object = object()) -> np.ndarray:
+def decoded(
+    fields: Lowbit, payload: bytes, shape: tuple[int, ...], declared: int | None = None, loaded: object = object()
+) -> np.ndarray:
     height, width, channels = shape
-    latent = lowbit.decode(payload, declared or len(payload), (1, channels, height, width), fields, loaded, None, None, None, quiet)
+    latent = lowbit.decode(
+        payload, declared or len(payload), (1, channels, height, width), fields, loaded, None, None, None, quiet
+    )
     return latent[0].permute(1, 2, 0).numpy()
 
 
@@ -75,7 +81,15 @@ def plain_decode(fields: Lowbit, payload: bytes, shape: tuple[int, ...]) -> np.n
                 if high - low > 1:
                     low += coder.symbol([(i, 1) for i in range(high - low)], high - low)
                 v[y, x, c] = low
-    return np.array([[[(scales[c][1] / 4 + v[y, x, c] - (n - 1) / 2) * 2 ** (scales[c][0] / 4) for c in range(channels)] for x in range(width)] for y in range(height)])
+    return np.array(
+        [
+            [
+                [(scales[c][1] / 4 + v[y, x, c] - (n - 1) / 2) * 2 ** (scales[c][0] / 4) for c in range(channels)]
+                for x in range(width)
+            ]
+            for y in range(height)
+        ]
+    )
 
 
 @clause("5.4", "5.4.1", "5.4.2")
@@ -125,7 +139,9 @@ def test_levels_follow_a_skewed_and_a_constant_channel():
 
 
 def test_one_bit_of_an_audio_latent_takes_what_it_should():
-    """161 positions of 64 channels, 1,288 bytes of bits: nothing to be saved if they are independent; much if they are not."""
+    """161 positions of 64 channels, 1,288 bytes of bits: nothing to be saved if they are independent; much if they are
+    not.
+    """
     rng = np.random.default_rng(3)
     cells = rng.normal(size=(1, 161, 64))
     header = Header(0, 0, "stereo", parameters.LOWBIT, 0, bytes(32), b"", 64, 2048, 329728, 44100)
@@ -141,15 +157,28 @@ def test_one_bit_of_an_audio_latent_takes_what_it_should():
 
 @clause("5.4")
 def test_header_fields():
-    for fields, body in ((Lowbit(2), "00 02"), (Lowbit(256, 2), "08 80 02"), (Lowbit(4, 1, Cleanup((parameters.FLOW, 3), -5, 64), b"new"), "07 04 23 fb 40 03 6e 65 77")):
+    for fields, body in (
+        (Lowbit(2), "00 02"),
+        (Lowbit(256, 2), "08 80 02"),
+        (Lowbit(4, 1, Cleanup((parameters.FLOW, 3), -5, 64), b"new"), "07 04 23 fb 40 03 6e 65 77"),
+    ):
         assert parameters.build(fields) == bytes.fromhex(body)
         header = Header(8, 8, "RGB", parameters.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8)
         assert parameters.parse(header) == fields
         data = chunks.build(header, b"payload")
         facts = report.describe(io.BytesIO(data), len(data))
         assert facts["levels"] == fields.levels and facts["contexts"] == parameters.CONTEXTS[fields.contexts]
-    for body, error in (("10 02", Unsupported), ("0c 02", Unsupported), ("00 01", BadFile), ("00 81 02", BadFile), ("00", BadFile), ("", BadFile),
-                        ("00 02 00", BadFile), ("01 02 20 00 00", BadFile), ("02 02 05 00", BadFile)):
+    for body, error in (
+        ("10 02", Unsupported),
+        ("0c 02", Unsupported),
+        ("00 01", BadFile),
+        ("00 81 02", BadFile),
+        ("00", BadFile),
+        ("", BadFile),
+        ("00 02 00", BadFile),
+        ("01 02 20 00 00", BadFile),
+        ("02 02 05 00", BadFile),
+    ):
         with pytest.raises(error, match="§5.[45]"):
             parameters.parse(Header(8, 8, "RGB", parameters.LOWBIT, 0, bytes(32), bytes.fromhex(body), 4, 8))
 
@@ -170,7 +199,7 @@ def test_payloads_that_break_a_rule():
             decoded(fields, payload[:cut], shape)
     with pytest.raises(BadFile, match="follow"):
         decoded(fields, payload + b"\0\0\0\0", shape)
-    with pytest.raises(BadFile, match="§5.6.1|§5.4"):          # as if the latent had more channels
+    with pytest.raises(BadFile, match="§5.6.1|§5.4"):  # as if the latent had more channels
         decoded(fields, payload, (4, 5, 9))
     with pytest.raises(Unsupported, match="§4.5 clean-up"):
         decoded(Lowbit(16, fields.contexts, Cleanup((parameters.MEAN, 1), 0, 64)), payload, shape)
@@ -199,7 +228,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 @clause("5.1", "5.4")
-@pytest.mark.parametrize("name, size", [("4", (33, 20)), ("16", (21, 12)), ("32", (21, 12)), ("4", (1, 1)), ("32", (1, 1))])
+@pytest.mark.parametrize(
+    "name, size", [("4", (33, 20)), ("16", (21, 12)), ("32", (21, 12)), ("4", (1, 1)), ("32", (1, 1))]
+)
 def test_pictures_of_any_size_through_any_autoencoder(name, size, folders):
     image = picture(*size)
     found = loading.find(folders[name])
@@ -209,7 +240,11 @@ def test_pictures_of_any_size_through_any_autoencoder(name, size, folders):
     for bits in (1, 4, 8):
         data = saved(image, kind="lowbit", model=str(folders[name]), bits=bits, device="cpu")
         header = chunks.scan(io.BytesIO(data)).header
-        assert (header.kind, header.channels, parameters.parse(header).levels) == (parameters.LOWBIT, int(name), 1 << bits)
+        assert (header.kind, header.channels, parameters.parse(header).levels) == (
+            parameters.LOWBIT,
+            int(name),
+            1 << bits,
+        )
         out = opened(data)
         assert out.size == image.size
         errors.append(np.square(np.asarray(out, float) - plain).mean())
@@ -225,9 +260,14 @@ def test_a_budget_is_kept_and_used(target, folders):
 
 def test_requests_that_make_no_sense(folders):
     own = str(folders["4"])
-    for options, said in ((dict(bits=0), "bits 0 is outside 1..8"), (dict(levels=257), "levels 257 is outside 2..256"), (dict(bits=1, levels=2), "exclude"),
-                          (dict(cleanup=2), "needs a diffusion model"), (dict(colours=16), "colours means nothing to kind lowbit"),
-                          (dict(target_bytes=110), "more than the budget|too few")):
+    for options, said in (
+        (dict(bits=0), "bits 0 is outside 1..8"),
+        (dict(levels=257), "levels 257 is outside 2..256"),
+        (dict(bits=1, levels=2), "exclude"),
+        (dict(cleanup=2), "needs a diffusion model"),
+        (dict(colours=16), "colours means nothing to kind lowbit"),
+        (dict(target_bytes=110), "more than the budget|too few"),
+    ):
         with pytest.raises(BadInput, match=said):
             saved(picture(40, 24), **dict(kind="lowbit", model=own, device="cpu") | options)
     with pytest.raises(BadInput, match="needs the latent of an autoencoder"):

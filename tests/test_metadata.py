@@ -17,7 +17,9 @@ from sdf_format.errors import BadInput, SdfError
 
 clause = pytest.mark.clause
 RDF = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">%b</rdf:RDF></x:xmpmeta>'
-TITLE = b'<rdf:Description rdf:about="" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Headline="Harbour"/>'
+TITLE = (
+    b'<rdf:Description rdf:about="" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Headline="Harbour"/>'
+)
 ALL = dict(icc_profile=b"profile" * 9, xmp=RDF % TITLE, text={"Title": "Hafen", "Comment": "grün"}, dpi=(300, 150))
 
 
@@ -42,8 +44,16 @@ def test_text_comment_and_resolution_have_pillows_names(rich):
     assert opened(saved(picture(), quality=5, comment="abc", text={"a": "b"})).text == {"a": "b", "Comment": "abc"}
 
 
-@pytest.mark.parametrize(("tags", "dpi"), [({0x011A: 72, 0x0128: 2}, (72, 72)), ({0x011A: 100, 0x011B: 50, 0x0128: 3}, (254, 127)), ({0x011A: 72, 0x0128: 1}, None),
-                                           ({0x011A: 0}, None), ({}, None)])
+@pytest.mark.parametrize(
+    ("tags", "dpi"),
+    [
+        ({0x011A: 72, 0x0128: 2}, (72, 72)),
+        ({0x011A: 100, 0x011B: 50, 0x0128: 3}, (254, 127)),
+        ({0x011A: 72, 0x0128: 1}, None),
+        ({0x011A: 0}, None),
+        ({}, None),
+    ],
+)
 def test_resolution_follows_exif(tags, dpi):
     exif = Image.Exif()
     exif.update(tags)
@@ -68,7 +78,8 @@ def test_everything_of_an_sdf_file_is_kept_when_it_is_saved_again_unless_dropped
     assert {k: again.info[k] for k in again.info} == image.info
     dropped = opened(saved(image, quality=5, exif=None, icc_profile=None, xmp=b"", text=None))
     assert [*dropped.info] == ["xmp"] and dropped.info["xmp"] == mark.PACKET
-    assert set(opened(saved(image.copy(), quality=5)).info) == {"icc_profile", "xmp"}      # other images follow Pillow's convention
+    # other images follow Pillow's convention
+    assert set(opened(saved(image.copy(), quality=5)).info) == {"icc_profile", "xmp"}
 
 
 def test_a_profile_for_other_colours_is_not_inherited():
@@ -85,6 +96,7 @@ def test_a_profile_for_other_colours_is_not_inherited():
 
 # --- the mark
 
+
 @clause("3.7")
 def test_every_picture_is_marked_and_no_byte_of_the_file_is():
     data = saved(picture(), quality=10)
@@ -98,12 +110,23 @@ def test_every_picture_is_marked_and_no_byte_of_the_file_is():
 def test_the_mark_joins_a_packet_and_leaves_it(rich):
     image = opened(rich)
     described = image.getxmp()["xmpmeta"]["RDF"]["Description"]
-    assert {k: v for d in described for k, v in d.items()} == {"about": "", "Headline": "Harbour", "DigitalSourceType": mark.TERM}
+    assert {k: v for d in described for k, v in d.items()} == {
+        "about": "",
+        "Headline": "Harbour",
+        "DigitalSourceType": mark.TERM,
+    }
     assert mark.removed(image.info["xmp"]) == ALL["xmp"] and b"DigitalSource" not in rich
 
 
 @clause("3.7")
-@pytest.mark.parametrize("packet", [RDF % TITLE.replace(b"photoshop:Headline", b"Iptc4xmpExt:DigitalSourceType"), b"<x:xmpmeta/>", "<rdf/>".encode("utf-16")])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        RDF % TITLE.replace(b"photoshop:Headline", b"Iptc4xmpExt:DigitalSourceType"),
+        b"<x:xmpmeta/>",
+        "<rdf/>".encode("utf-16"),
+    ],
+)
 def test_a_packet_that_states_its_source_or_is_no_rdf_stays(packet):
     assert opened(saved(picture(16, 16), quality=1, xmp=packet)).info["xmp"] == packet
 
@@ -124,17 +147,20 @@ def test_the_command_line_shows_the_mark_and_writes_it(rich, tmp_path, capsys):
     assert facts["digital_source_type"] == mark.TERM
     assert cli.main(["decode", str(file), str(png)]) == 0
     with Image.open(png) as image:
-        assert mark.TERM.encode() in image.info["xmp"] and image.getexif()[0x0112] == 6 and image.text["Title"] == "Hafen"
+        assert (
+            mark.TERM.encode() in image.info["xmp"] and image.getexif()[0x0112] == 6 and image.text["Title"] == "Hafen"
+        )
 
 
 # --- files that are not decoded
+
 
 def test_an_untouched_file_is_copied_to_the_byte(rich, tmp_path):
     assert saved(opened(rich)) == rich
     path = tmp_path / "x.sdf"
     path.write_bytes(rich)
     with Image.open(path) as image:
-        image.save(path)                            # over itself
+        image.save(path)  # over itself
         assert image.size == (96, 64)
     assert path.read_bytes() == rich
     with Image.open(path) as image:
@@ -145,8 +171,11 @@ def test_an_untouched_file_is_copied_to_the_byte(rich, tmp_path):
 @clause("3.2")
 def test_metadata_is_edited_without_coding_the_picture_again(rich):
     others = [(k.encode(), body) for k, body in chunks_of(rich).items() if k not in "Dt"]
-    unknown = chunks.build(chunks.scan(io.BytesIO(rich)).header, chunks_of(rich)["D"],
-                              [*others, (b"t", b"\0Title\0Hafen"), (b"q", b"of tomorrow")])
+    unknown = chunks.build(
+        chunks.scan(io.BytesIO(rich)).header,
+        chunks_of(rich)["D"],
+        [*others, (b"t", b"\0Title\0Hafen"), (b"q", b"of tomorrow")],
+    )
     edited = saved(opened(unknown), exif=None, comment="new")
     before, after = chunks_of(unknown), chunks_of(edited)
     assert {k: after[k] for k in "pqDix"} == {k: before[k] for k in "pqDix"} and "e" not in after
@@ -168,6 +197,7 @@ def test_a_damaged_file_is_not_copied(rich):
 
 
 # --- several frames
+
 
 def test_one_frame_may_be_saved_with_save_all_and_several_are_refused():
     assert saved(picture(), quality=5, save_all=True) == saved(picture(), quality=5)

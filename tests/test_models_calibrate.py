@@ -1,4 +1,6 @@
-"""A schedule made for a model of diffusers: measured, interrupted, taken up again, registered, and used in a file (§4.2.2, §4.4)."""
+"""A schedule made for a model of diffusers: measured, interrupted, taken up again, registered, and used in a file
+(§4.2.2, §4.4).
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,23 @@ def test_a_model_gets_its_own_schedule(tmp_path, monkeypatch, capsys):
         return together(self, asked)
 
     monkeypatch.setattr(Stable, "together", counted)
-    command = ["calibrate", "--model", str(folder), "--images", str(images), "--out", str(out), "--steps", "4", "--size", "32", "--end", "-3",
-               "--device", "cpu"]
+    command = [
+        "calibrate",
+        "--model",
+        str(folder),
+        "--images",
+        str(images),
+        "--out",
+        str(out),
+        "--steps",
+        "4",
+        "--size",
+        "32",
+        "--end",
+        "-3",
+        "--device",
+        "cpu",
+    ]
     with pytest.raises(KeyboardInterrupt):
         cli.main([*command, "--count", "1"])
     assert not out.exists()
@@ -47,10 +64,12 @@ def test_a_model_gets_its_own_schedule(tmp_path, monkeypatch, capsys):
     assert cli.main([*command, "--count", "1"]) == 0 and out.read_text() == first and not calls
     assert cli.main([*command, "--count", "3"]) == 0 and len(calls) == 2 * each
     assert capsys.readouterr().out.splitlines()[-1].startswith("32x32 | 4 | 3 | ")
-    (number, entry), = json.loads(out.read_text()).items()
+    ((number, entry),) = json.loads(out.read_text()).items()
     known = schedule.registry() | {int(number): entry}
     monkeypatch.setattr(schedule, "registry", lambda: known)
-    data = saved(picture(40, 24), model=str(folder), table=int(number), target_bytes=200, denoiser=("flow", 1), device="cpu")
+    data = saved(
+        picture(40, 24), model=str(folder), table=int(number), target_bytes=200, denoiser=("flow", 1), device="cpu"
+    )
     fields = parameters.parse(chunks.scan(io.BytesIO(data)).header)
     assert (fields.form, fields.schedule["table"]) == (schedule.REGISTERED, int(number))
     assert np.asarray(opened(data)).shape == (24, 40, 3)
@@ -61,8 +80,22 @@ def test_the_command_takes_guidance_for_coding_and_for_denoising(tmp_path, monke
     monkeypatch.setattr(loading, "_folders", [])
     folder = add_text(save("epsilon", tmp_path / "conditioned"))
     picture(40, 24).save(tmp_path / "a.png")
-    command = ["encode", str(tmp_path / "a.png"), str(tmp_path / "a.sdf"), "--model", str(folder), "--target-bytes", "200", "--device", "cpu",
-               "--prompt", "a fox", "--steps", "2", "--guidance"]
+    command = [
+        "encode",
+        str(tmp_path / "a.png"),
+        str(tmp_path / "a.sdf"),
+        "--model",
+        str(folder),
+        "--target-bytes",
+        "200",
+        "--device",
+        "cpu",
+        "--prompt",
+        "a fox",
+        "--steps",
+        "2",
+        "--guidance",
+    ]
     for given, kept in ((["1.5"], (1.5, 1.5)), (["1", "4"], (1.0, 4.0))):
         assert cli.main([*command, *given]) == 0
         with open(tmp_path / "a.sdf", "rb") as stream:

@@ -1,4 +1,6 @@
-"""Pipelines of diffusers through whole files, their hashes, and the errors where weights are missing or are others (§4.4)."""
+"""Pipelines of diffusers through whole files, their hashes, and the errors where weights are missing or are others
+(§4.4).
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,13 @@ def test_a_folder_goes_through_a_file(kind, folders, monkeypatch):
     data = saved(image, model=str(folders[kind]), target_bytes=160, denoiser=("flow", 2), device="cpu")
     assert len(data) <= 160
     header = chunks.scan(io.BytesIO(data)).header
-    assert header.model == 0 and header.channels == 4 and header.cell == (8 if kind in ("flux", "z_image", "flux2") else 2)
+    assert (
+        header.model == 0 and header.channels == 4 and header.cell == (8 if kind in ("flux", "z_image", "flux2") else 2)
+    )
     assert header.weights == loading.find(folders[kind]).sha256
     first = opened(data)
     assert first.size == image.size and np.asarray(first).std() > 0
-    monkeypatch.setattr(loading, "_folders", [])          # as in another process, which is told where models are
+    monkeypatch.setattr(loading, "_folders", [])  # as in another process, which is told where models are
     monkeypatch.setenv("SDF_MODEL_DIR", str(folders[kind].parent))
     assert (np.asarray(opened(data)) == np.asarray(first)).all()
     assert saved(image, model=str(folders[kind]), target_bytes=160, denoiser=("flow", 2), device="cpu") == data
@@ -57,7 +61,9 @@ def test_a_registered_model_by_name(folders, monkeypatch, tmp_path):
     spec = loading.MODELS[2]
     (tmp_path / "sd15").symlink_to(folders["epsilon"])
     settings = checkpoint.settings_of(folders["epsilon"])
-    row = dataclasses.replace(loading.spec_from("sd15", settings), published=dataclasses.replace(spec.published, settings=settings))
+    row = dataclasses.replace(
+        loading.spec_from("sd15", settings), published=dataclasses.replace(spec.published, settings=settings)
+    )
     monkeypatch.setenv("SDF_MODEL_DIR", str(tmp_path))
     with pytest.raises(MissingModel, match="is not sd15: .*cell 2 instead of 8"):
         loading.find("sd15")
@@ -82,7 +88,13 @@ def test_missing_weights_say_what_where_how_and_how_large(monkeypatch, tmp_path)
         if spec.published:
             with pytest.raises(MissingModel) as caught:
                 loading.find(spec.name)
-            for words in (spec.name, str(tmp_path), spec.published.repository, f"{spec.published.gigabytes:g} GB", "SDF_DOWNLOAD"):
+            for words in (
+                spec.name,
+                str(tmp_path),
+                spec.published.repository,
+                f"{spec.published.gigabytes:g} GB",
+                "SDF_DOWNLOAD",
+            ):
                 assert words in str(caught.value)
     with pytest.raises(BadInput, match="unknown here"):
         loading.find("sd99")
@@ -94,15 +106,21 @@ def test_the_hash_is_over_files_and_settings(folders, tmp_path):
 
     found = loading.find(folders["sdxl"])
     names = ["refiner/unet", "unet", "vae"]
-    lines = [f"{n} {hashlib.sha256((folders['sdxl'] / n / 'diffusion_pytorch_model.safetensors').read_bytes()).hexdigest()}\n" for n in names]
-    settings = ('{"betas":["scaled_linear",0.00085,0.012,1000],"cell":2,"channels":4,"multiple":4,"native":32,"pipeline":'
-                '"StableDiffusionXLPipeline","prediction":"epsilon","scaling":0.13025,"shift":0.0}\n')
+    lines = [
+        f"{n} "
+        f"{hashlib.sha256((folders['sdxl'] / n / 'diffusion_pytorch_model.safetensors').read_bytes()).hexdigest()}\n"
+        for n in names
+    ]
+    settings = (
+        '{"betas":["scaled_linear",0.00085,0.012,1000],"cell":2,"channels":4,"multiple":4,"native":32,"pipeline":'
+        '"StableDiffusionXLPipeline","prediction":"epsilon","scaling":0.13025,"shift":0.0}\n'
+    )
     assert hashlib.sha256("".join([*lines, settings]).encode()).digest() == found.sha256
     one, two = save("epsilon", tmp_path / "a"), save("epsilon", tmp_path / "b")
-    assert loading.find(one).sha256 == loading.find(two).sha256         # names and dates do not count
+    assert loading.find(one).sha256 == loading.find(two).sha256  # names and dates do not count
     config = two / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text().replace('"epsilon"', '"v_prediction"'))
-    assert loading.find(one).sha256 != loading.find(two).sha256         # what the weights mean does
+    assert loading.find(one).sha256 != loading.find(two).sha256  # what the weights mean does
 
 
 @clause("3.3", "4.4")
@@ -121,8 +139,11 @@ def test_of_several_precisions_the_one_that_the_file_names_is_loaded(tmp_path, m
     header = chunks.scan(io.BytesIO(data)).header
     assert loading.find_for(header).checkpoint == half and opened(data).load()
     monkeypatch.setattr(checkpoint, "variants", lambda *_: [plain])
-    with pytest.raises(MissingModel, match=f"unregistered weights with SHA-256 {header.weights.hex()}; here are {plain.sha256().hex()} "):
-        loading.find_for(header)          # both are named
+    with pytest.raises(
+        MissingModel,
+        match=f"unregistered weights with SHA-256 {header.weights.hex()}; here are {plain.sha256().hex()} ",
+    ):
+        loading.find_for(header)  # both are named
 
 
 @clause("4.4")
@@ -154,8 +175,15 @@ def test_an_autoencoder_alone(tmp_path):
 def test_an_autoencoder_of_sound(tmp_path):
     import diffusers
 
-    net = diffusers.AutoencoderOobleck(encoder_hidden_size=6, downsampling_ratios=[2, 4], channel_multiples=[1, 2], decoder_channels=4,
-                                       decoder_input_channels=3, audio_channels=2, sampling_rate=8000)
+    net = diffusers.AutoencoderOobleck(
+        encoder_hidden_size=6,
+        downsampling_ratios=[2, 4],
+        channel_multiples=[1, 2],
+        decoder_channels=4,
+        decoder_input_channels=3,
+        audio_channels=2,
+        sampling_rate=8000,
+    )
     net.save_pretrained(tmp_path / "sound")
     coder = loading.load_autoencoder(tmp_path / "sound", "cpu")
     assert (coder.channels, coder.cell, coder.sample_rate, coder.audio_channels) == (3, 8, 8000, 2)
@@ -164,5 +192,8 @@ def test_an_autoencoder_of_sound(tmp_path):
 
 
 def test_the_model_table_needs_neither_torch_nor_diffusers():
-    code = "import sys, sdf_format.models.loading, sdf_format.inspect.report; assert not {'torch', 'diffusers', 'huggingface_hub'} & set(sys.modules)"
+    code = (
+        "import sys, sdf_format.models.loading, sdf_format.inspect.report; "
+        "assert not {'torch', 'diffusers', 'huggingface_hub'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

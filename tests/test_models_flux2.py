@@ -1,4 +1,6 @@
-"""FLUX.2's latent space (§4.4): 2x2 positions together, normalised by the autoencoder's own statistics, as diffusers' pipeline has it."""
+"""FLUX.2's latent space (§4.4): 2x2 positions together, normalised by the autoencoder's own statistics, as diffusers'
+pipeline has it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What folders of diffusers say of themselves (§4.4): kinds of pipelines that count as others, schedules, and what has no adapter."""
+"""What folders of diffusers say of themselves (§4.4): kinds of pipelines that count as others, schedules, and what has
+no adapter.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,15 @@ def test_an_image_to_image_pipeline_is_its_text_to_image_one(tmp_path):
 @clause("4.4")
 @pytest.mark.parametrize("schedule", checkpoint.SCHEDULES)
 def test_zero_terminal_snr_is_that_of_diffusers(schedule):
-    theirs = diffusers.DDIMScheduler(1000, 0.00085, 0.012, schedule, rescale_betas_zero_snr=True).alphas_cumprod.double().numpy()
+    theirs = (
+        diffusers.DDIMScheduler(1000, 0.00085, 0.012, schedule, rescale_betas_zero_snr=True)
+        .alphas_cumprod.double()
+        .numpy()
+    )
     law = laws.Timesteps(schedule + checkpoint.ZERO_SNR, 0.00085, 0.012, 1000)
     assert np.allclose(law.abar, theirs, atol=1e-5) and law.abar[-1] == 0
     assert law.sigma(999) == math.inf and law.time(law.sigma(500)) == pytest.approx(500)
-    assert law.time(1e6) == 998         # beyond the last level with a signal
+    assert law.time(1e6) == 998  # beyond the last level with a signal
 
 
 @clause("4.4")
@@ -57,13 +63,24 @@ def test_a_model_of_zero_terminal_snr_goes_through_a_file(tmp_path):
 
 
 @clause("4.4")
-@pytest.mark.parametrize("file, values, message", [
-    ("model_index.json", dict(_class_name="StableDiffusionInpaintPipeline"), "'StableDiffusionInpaintPipeline' has no adapter here; known: StableDiffusionPipe"),
-    ("unet/config.json", dict(in_channels=9), "takes 9 channels and the autoencoder gives 4"),
-    ("unet/config.json", dict(time_cond_proj_dim=256), "U-Nets with time_cond_proj_dim"),
-    ("scheduler/scheduler_config.json", dict(beta_schedule="squaredcos_cap_v2"), "betas squaredcos_cap_v2 have no adapter here; known: scaled_linear"),
-    ("scheduler/scheduler_config.json", dict(trained_betas=[0.1, 0.2]), "trained betas have no adapter"),
-])
+@pytest.mark.parametrize(
+    "file, values, message",
+    [
+        (
+            "model_index.json",
+            dict(_class_name="StableDiffusionInpaintPipeline"),
+            "'StableDiffusionInpaintPipeline' has no adapter here; known: StableDiffusionPipe",
+        ),
+        ("unet/config.json", dict(in_channels=9), "takes 9 channels and the autoencoder gives 4"),
+        ("unet/config.json", dict(time_cond_proj_dim=256), "U-Nets with time_cond_proj_dim"),
+        (
+            "scheduler/scheduler_config.json",
+            dict(beta_schedule="squaredcos_cap_v2"),
+            "betas squaredcos_cap_v2 have no adapter here; known: scaled_linear",
+        ),
+        ("scheduler/scheduler_config.json", dict(trained_betas=[0.1, 0.2]), "trained betas have no adapter"),
+    ],
+)
 def test_what_has_no_adapter_says_why(file, values, message, tmp_path):
     folder = save("epsilon", tmp_path / "odd")
     change(folder / file, **values)

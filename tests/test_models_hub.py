@@ -1,4 +1,6 @@
-"""Weights from the hub (§4.4): nothing unasked, a download announced, taken up where it was cut off, and the reasons why one fails."""
+"""Weights from the hub (§4.4): nothing unasked, a download announced, taken up where it was cut off, and the reasons
+why one fails.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,15 @@ def server(folder):
 
 
 def found(server: Hub, home: Path, **environment: str) -> tuple[str, str]:
-    """What another process says of sd15, on stdout and stderr: the hub's client reads the environment when it is imported."""
+    """What another process says of sd15, on stdout and stderr: the hub's client reads the environment when it is
+    imported.
+    """
     given = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "SDF_"))}
-    given |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"} | environment
+    given |= {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+    } | environment
     run = subprocess.run([sys.executable, "-c", CODE], env=given, capture_output=True, text=True, check=True)
     return run.stdout.strip(), run.stderr
 

@@ -44,21 +44,27 @@ def test_equal_snr_and_equal_samples(abar, clean, normal):
     sigma = laws.sigma_of_abar(abar)
     w, s = laws.ddpm_to_flow(math.sqrt(abar) * clean + math.sqrt(1 - abar) * normal, abar)
     assert laws.sigma_of_flow(s) == pytest.approx(sigma, rel=1e-9)
-    assert laws.flow_of_sigma(sigma) == pytest.approx(s, rel=1e-9) and laws.abar_of_sigma(sigma) == pytest.approx(abar, rel=1e-9)
+    assert laws.flow_of_sigma(sigma) == pytest.approx(s, rel=1e-9) and laws.abar_of_sigma(sigma) == pytest.approx(
+        abar, rel=1e-9
+    )
     assert w == pytest.approx((1 - s) * clean + s * normal, abs=1e-9)
 
 
 @clause("4.4")
 @given(abars, values, st.floats(0.1, 10))
 def test_one_gaussian_model_in_every_parametrisation(abar, y, variance):
-    """Source N(0, variance): its posterior mean from the noise, from v, and from the velocity that an ideal network would give."""
+    """Source N(0, variance): its posterior mean from the noise, from v, and from the velocity that an ideal network
+    would give.
+    """
     sigma = laws.sigma_of_abar(abar)
     clean = y * variance / (variance + sigma**2)
     normal = (y - clean) / sigma
     z = math.sqrt(abar) * y
     w, s = laws.ddpm_to_flow(z, abar)
     assert laws.clean_of_epsilon(z, normal, abar) == pytest.approx(clean, abs=1e-6)
-    assert laws.clean_of_v(z, math.sqrt(abar) * normal - math.sqrt(1 - abar) * clean, abar) == pytest.approx(clean, abs=1e-6)
+    assert laws.clean_of_v(z, math.sqrt(abar) * normal - math.sqrt(1 - abar) * clean, abar) == pytest.approx(
+        clean, abs=1e-6
+    )
     assert laws.clean_of_velocity(w, normal - clean, s) == pytest.approx(clean, abs=1e-6)
 
 
@@ -88,7 +94,7 @@ def test_blending_is_exact_for_a_local_model():
     assert {part.shape[2:] for part in parts} == {(32, 32)}
     assert torch.allclose(tiling.blended([part / 2 for part in parts]), y / 2, atol=1e-6)
     seams = tiling.blended([torch.full_like(part, torch.rand(()).item()) for part in parts])
-    assert float(seams.diff(dim=3).abs().max()) < 0.3        # no jump, even between tiles that disagree
+    assert float(seams.diff(dim=3).abs().max()) < 0.3  # no jump, even between tiles that disagree
 
 
 class Ideal(torch.nn.Module):
@@ -110,15 +116,28 @@ class Ideal(torch.nn.Module):
         clean = y * self.variance / (self.variance + sigma * sigma)
         normal = (y - clean) / sigma
         abar = laws.abar_of_sigma(sigma)
-        return {"epsilon": normal, "v_prediction": abar**0.5 * normal - (1 - abar) ** 0.5 * clean, "flow": normal - clean,
-                "sample": clean}[self.prediction]
+        return {
+            "epsilon": normal,
+            "v_prediction": abar**0.5 * normal - (1 - abar) ** 0.5 * clean,
+            "flow": normal - clean,
+            "sample": clean,
+        }[self.prediction]
 
 
 def ideal(prediction: str, variance: float = 1.0) -> Stable:
     """The adapter of a family around an ideal network."""
     flow = prediction == "flow"
-    settings = Settings("StableDiffusion3Pipeline" if flow else "StableDiffusionPipeline", prediction, None if flow else BETAS, 1.0, 0.0,
-                        CHANNELS, 8, 16, 1024)
+    settings = Settings(
+        "StableDiffusion3Pipeline" if flow else "StableDiffusionPipeline",
+        prediction,
+        None if flow else BETAS,
+        1.0,
+        0.0,
+        CHANNELS,
+        8,
+        16,
+        1024,
+    )
     law = None if flow else laws.Timesteps(*BETAS)
     made = Stable(None, settings, Ideal(variance, prediction, law), None, None, torch.device("cpu"))
     made.forward = lambda net, z, time, condition, guidance: net.answer(z, float(time))
@@ -137,7 +156,9 @@ def test_adapters_give_the_posterior_mean(prediction, sigma):
 @clause("7.1", "4.4")
 @pytest.mark.parametrize("prediction", ["v_prediction", "flow"])
 def test_rate_and_distortion_of_an_ideal_model(prediction):
-    """900 bytes of a Gaussian source through the adapter: the rate of theory but for the coder's overhead, and its distortion."""
+    """900 bytes of a Gaussian source through the adapter: the rate of theory but for the coder's overhead, and its
+    distortion.
+    """
     shape = (1, CHANNELS, 96, 96)
     clean = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     grid = [-6 + 0.5 * i for i in range(20)]
@@ -164,8 +185,13 @@ def test_flow_is_diffusers_dpm_solver(monkeypatch):
         return torch.tanh(y / (1 + s * s))
 
     ours = walk.flow(y, sigma, steps, predict)
-    solver = diffusers.DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", solver_order=2, prediction_type="sample",
-                                                   lower_order_final=True, final_sigmas_type="zero")
+    solver = diffusers.DPMSolverMultistepScheduler(
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        prediction_type="sample",
+        lower_order_final=True,
+        final_sigmas_type="zero",
+    )
     solver.set_timesteps(steps)
     ladder = [sigma * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
     solver.sigmas = torch.tensor(ladder)
@@ -176,24 +202,47 @@ def test_flow_is_diffusers_dpm_solver(monkeypatch):
     assert torch.allclose(ours, z, atol=1e-3)
 
 
-# The lines of published configuration files that settings are made of, copied from there, not from our table: model_index.json, the
-# network's, the autoencoder's (SD 1.5 and 2.1 leave the scaling to diffusers' default) and the scheduler's.
+# The lines of published configuration files that settings are made of, copied from there, not from our table:
+# model_index.json, the network's, the autoencoder's (SD 1.5 and 2.1 leave the scaling to diffusers' default) and the
+# scheduler's.
 FOUR = dict(block_out_channels=[128, 256, 512, 512])
-SD_SCHEDULER = dict(beta_end=0.012, beta_schedule="scaled_linear", beta_start=0.00085, num_train_timesteps=1000, trained_betas=None)
+SD_SCHEDULER = dict(
+    beta_end=0.012, beta_schedule="scaled_linear", beta_start=0.00085, num_train_timesteps=1000, trained_betas=None
+)
 SIXTEEN = dict(FOUR, latent_channels=16, scaling_factor=0.3611, shift_factor=0.1159, force_upcast=True)
 CONFIGURATIONS = {
-    "sd15": ("StableDiffusionPipeline", dict(block_out_channels=[320, 640, 1280, 1280], sample_size=64), dict(FOUR, latent_channels=4),
-             SD_SCHEDULER),
-    "sd21": ("StableDiffusionPipeline", dict(block_out_channels=[320, 640, 1280, 1280], sample_size=96), dict(FOUR, latent_channels=4),
-             dict(SD_SCHEDULER, prediction_type="v_prediction")),
-    "sdxl": ("StableDiffusionXLPipeline", dict(block_out_channels=[320, 640, 1280], sample_size=128),
-             dict(FOUR, latent_channels=4, scaling_factor=0.13025, force_upcast=True), dict(SD_SCHEDULER, prediction_type="epsilon")),
+    "sd15": (
+        "StableDiffusionPipeline",
+        dict(block_out_channels=[320, 640, 1280, 1280], sample_size=64),
+        dict(FOUR, latent_channels=4),
+        SD_SCHEDULER,
+    ),
+    "sd21": (
+        "StableDiffusionPipeline",
+        dict(block_out_channels=[320, 640, 1280, 1280], sample_size=96),
+        dict(FOUR, latent_channels=4),
+        dict(SD_SCHEDULER, prediction_type="v_prediction"),
+    ),
+    "sdxl": (
+        "StableDiffusionXLPipeline",
+        dict(block_out_channels=[320, 640, 1280], sample_size=128),
+        dict(FOUR, latent_channels=4, scaling_factor=0.13025, force_upcast=True),
+        dict(SD_SCHEDULER, prediction_type="epsilon"),
+    ),
     "flux1-dev": ("FluxPipeline", dict(in_channels=64, patch_size=1, guidance_embeds=True), SIXTEEN, {}),
-    "sd35-medium": ("StableDiffusion3Pipeline", dict(in_channels=16, patch_size=2, sample_size=128),
-                    dict(FOUR, latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609), {}),
+    "sd35-medium": (
+        "StableDiffusion3Pipeline",
+        dict(in_channels=16, patch_size=2, sample_size=128),
+        dict(FOUR, latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609),
+        {},
+    ),
     "z-image-turbo": ("ZImagePipeline", dict(in_channels=16), SIXTEEN, {}),
-    "flux2-klein-base": ("Flux2KleinPipeline", dict(in_channels=128, patch_size=1, joint_attention_dim=7680),
-                         dict(FOUR, _class_name="AutoencoderKLFlux2", latent_channels=32, patch_size=[2, 2], batch_norm_eps=0.0001), {}),
+    "flux2-klein-base": (
+        "Flux2KleinPipeline",
+        dict(in_channels=128, patch_size=1, joint_attention_dim=7680),
+        dict(FOUR, _class_name="AutoencoderKLFlux2", latent_channels=32, patch_size=[2, 2], batch_norm_eps=0.0001),
+        {},
+    ),
 }
 
 
@@ -201,8 +250,12 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_folder_with_the_published_configuration_is_the_registered_model(name, tmp_path):
     pipeline, network, vae, schedules = CONFIGURATIONS[name]
-    for part, content in ((checkpoint.NETWORKS[pipeline] + "/config", network), ("vae/config", vae),
-                          ("scheduler/scheduler_config", schedules), ("model_index", {"_class_name": pipeline})):
+    for part, content in (
+        (checkpoint.NETWORKS[pipeline] + "/config", network),
+        ("vae/config", vae),
+        ("scheduler/scheduler_config", schedules),
+        ("model_index", {"_class_name": pipeline}),
+    ):
         file = tmp_path / f"{part}.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(content))
@@ -217,7 +270,15 @@ def test_table_4_4_is_that_of_the_code():
     ours = {}
     for name, spec in PUBLISHED.items():
         s = spec.published.settings
-        ours[name] = (s.pipeline, s.prediction, " ".join(map(str, s.betas or ())), s.scaling, s.shift, s.multiple, s.native)
+        ours[name] = (
+            s.pipeline,
+            s.prediction,
+            " ".join(map(str, s.betas or ())),
+            s.scaling,
+            s.shift,
+            s.multiple,
+            s.native,
+        )
         assert s.cell == (16 if name == "flux2-klein-base" else 8) and spec.least == max(s.multiple, s.native // 4)
     assert rows == ours
 

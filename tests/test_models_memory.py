@@ -1,4 +1,6 @@
-"""Large pictures hold one tile's activations at a time (§4.4): geometry, blending, and bytes counted at the true shapes."""
+"""Large pictures hold one tile's activations at a time (§4.4): geometry, blending, and bytes counted at the true
+shapes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Local(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.config = FrozenDict(scaling_factor=0.5, shift_factor=0.25, latent_channels=3, block_out_channels=(1, 1, 1), sample_size=32)
+        self.config = FrozenDict(
+            scaling_factor=0.5, shift_factor=0.25, latent_channels=3, block_out_channels=(1, 1, 1), sample_size=32
+        )
         self.device, self.dtype, self.seen = torch.device("cpu"), torch.float32, []
 
     def encode(self, planes: torch.Tensor):
@@ -40,7 +44,9 @@ def test_the_autoencoder_works_by_equal_tiles(monkeypatch):
     monkeypatch.setattr(autoencoder, "SMALLEST", 64)
     net = Local()
     images = autoencoder.Images(net)
-    pixels = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (50, 33, 3), np.uint8), 4, axis=0), 4, axis=1)
+    pixels = np.repeat(
+        np.repeat(np.random.default_rng(0).integers(0, 256, (50, 33, 3), np.uint8), 4, axis=0), 4, axis=1
+    )
     latent = images.encode(pixels)
     assert latent.shape == (1, 3, 50, 33)
     planes = torch.tensor(pixels[::4, ::4]).permute(2, 0, 1)[None] / 127.5 - 1
@@ -49,7 +55,7 @@ def test_the_autoencoder_works_by_equal_tiles(monkeypatch):
     assert set(net.seen) == {(64, 64)} and len(net.seen) == 2 * 4 * 3
     net.seen.clear()
     images.encode(pixels[:96, :64])
-    assert net.seen == [(96, 64)]               # one and a half areas are not cut
+    assert net.seen == [(96, 64)]  # one and a half areas are not cut
 
 
 @clause("4.4")
@@ -65,7 +71,7 @@ def test_counting_forgets_what_is_gone():
     def work() -> torch.Tensor:
         total = torch.zeros(1000)
         for _ in range(5):
-            total = total + torch.ones(1000)        # the sum before, the ones, and the sum after are alive together
+            total = total + torch.ones(1000)  # the sum before, the ones, and the sum after are alive together
         return total[:10].sum()
 
     assert memory.counted(work) == 3 * 4000
@@ -78,9 +84,9 @@ def test_memory_grows_by_latents_and_pixels_only():
     assert (one, many) == (1, 16) and large[0] == 9 * small[0]
     plane = 4 * size[0] * size[1]
     _, predict, encode, decode = (b - a for a, b in zip(small, large))
-    assert predict <= 8 * large[0]                  # y, the tiles' answers, their blend and its weights
-    assert encode <= 8 * large[0] + 3 * plane / 4   # the same, and the picture's bytes
-    assert decode <= 8 * plane                      # the picture as float32, its weights, a tile's own
+    assert predict <= 8 * large[0]  # y, the tiles' answers, their blend and its weights
+    assert encode <= 8 * large[0] + 3 * plane / 4  # the same, and the picture's bytes
+    assert decode <= 8 * plane  # the picture as float32, its weights, a tile's own
     assert predict < 0.02 * small[1] and decode < 0.1 * small[3]
 
 

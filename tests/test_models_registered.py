@@ -1,4 +1,6 @@
-"""Registered models by name, whole files: on stand-ins always, and on the real weights that SDF_MODEL_DIR has when the tests start (§4.4)."""
+"""Registered models by name, whole files: on stand-ins always, and on the real weights that SDF_MODEL_DIR has when the
+tests start (§4.4).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from sdf_format.models import loading
 clause = pytest.mark.clause
 GIVEN = os.environ.get("SDF_MODEL_DIR", "")
 DEVICE = None if GIVEN else "cpu"
-RMS, PEAK = 1.5, 40         # §9
+RMS, PEAK = 1.5, 40  # §9
 
 
 def present(name: str) -> bool:
@@ -33,7 +35,11 @@ def present(name: str) -> bool:
 
 def skipped(name: str):
     here = bool(GIVEN) and present(name)
-    return pytest.param((name, True), id=f"{name}, real", marks=[] if here else pytest.mark.skip(f"SDF_MODEL_DIR has no weights of {name}"))
+    return pytest.param(
+        (name, True),
+        id=f"{name}, real",
+        marks=[] if here else pytest.mark.skip(f"SDF_MODEL_DIR has no weights of {name}"),
+    )
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ def given(request, base, monkeypatch) -> Given:
 
 @clause("4.1", "4.4", "3.3")
 def test_a_registered_model_goes_through_files(given):
-    """A file by name, several together, and a prefix of one; with real weights also again, and more bytes for a better picture."""
+    """A file by name, several together, and a prefix of one; with real weights also again, and more bytes for a better
+    picture.
+    """
     image = picture(*given.size)
     budget = 600 if given.real else 160
     options = dict(model=given.name, denoiser=("flow", 2), device=DEVICE)
@@ -99,7 +107,14 @@ def test_a_registered_model_goes_through_files(given):
 @clause("5.2", "7.2")
 def test_a_registered_model_hears_prompts_if_it_has_text_encoders(given):
     image = picture(*given.size)
-    options = dict(model=given.name, target_bytes=200, denoiser=("flow", 1), device=DEVICE, prompt="coloured discs in front of a sky", guidance=2.0)
+    options = dict(
+        model=given.name,
+        target_bytes=200,
+        denoiser=("flow", 1),
+        device=DEVICE,
+        prompt="coloured discs in front of a sky",
+        guidance=2.0,
+    )
     if not given.real:
         with pytest.raises(MissingModel, match=f"{given.name} has no text encoder"):
             saved(image, **options)
@@ -118,8 +133,19 @@ def test_a_rate_distortion_curve_can_be_drawn(given, tmp_path, monkeypatch):
     monkeypatch.setattr(rivals, "available", lambda: ["JPEG"])
     picture(*given.size).save(tmp_path / "one.png")
     folder = os.environ.get("SDF_KODAK", str(tmp_path)) if given.real else str(tmp_path)
-    rd.main([folder, "--model", given.name, "--rates", "0.01,0.03,0.1" if given.real else "0.1", "--work", str(tmp_path / "work"),
-             "--json", str(tmp_path / "rows.json")])
+    rd.main(
+        [
+            folder,
+            "--model",
+            given.name,
+            "--rates",
+            "0.01,0.03,0.1" if given.real else "0.1",
+            "--work",
+            str(tmp_path / "work"),
+            "--json",
+            str(tmp_path / "rows.json"),
+        ]
+    )
     rows = [row for row in json.loads((tmp_path / "rows.json").read_text()) if row["codec"].startswith(given.name)]
     assert {row["codec"] for row in rows} == {f"{given.name} {place}" for place in ("fidelity", "default", "realism")}
     assert all(row["bpp"] <= float(row["setting"]) and row["psnr"] > 0 for row in rows)

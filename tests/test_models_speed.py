@@ -1,4 +1,6 @@
-"""What the environment may ask for speed and memory changes no bit that decides anything (§9): offloading, compiling, other precisions."""
+"""What the environment may ask for speed and memory changes no bit that decides anything (§9): offloading, compiling,
+other precisions.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from sdf_format.errors import BadInput, Unsupported
 from sdf_format.models import loading, prompts, stable
 
 clause = pytest.mark.clause
-RMS, PEAK = 1.5, 40         # §9
+RMS, PEAK = 1.5, 40  # §9
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,9 @@ def test_an_answer_outlives_the_next(folders):
 @clause("9", "4.4")
 def test_another_precision_reads_the_same_file(folders, monkeypatch):
     """Random networks carry rounding far, so only a coarse picture is compared; the bits lie where they lay."""
-    data = saved(picture(40, 24), model=str(folders["v_prediction"]), target_bytes=140, denoiser=("mean", 1), device="cpu")
+    data = saved(
+        picture(40, 24), model=str(folders["v_prediction"]), target_bytes=140, denoiser=("mean", 1), device="cpu"
+    )
     want = np.asarray(opened(data), float)
     monkeypatch.setattr(loading, "_loaded", {})
     monkeypatch.setenv("SDF_DTYPE", "bfloat16")
@@ -132,7 +136,9 @@ def test_a_full_device_makes_room_for_the_next_model(folders, monkeypatch):
 
 @clause("5.2")
 def test_threads_with_new_prompts_wait_for_each_other(tmp_path, monkeypatch):
-    """Text encoders are large: one thread loads them, whatever the number of prompts; and what is no longer kept is made again."""
+    """Text encoders are large: one thread loads them, whatever the number of prompts; and what is no longer kept is
+    made again.
+    """
     folder = add_text(save("epsilon", tmp_path / "conditioned"))
     made = stable.load(loading.find(folder).checkpoint, "cpu")
     monkeypatch.setattr(stable, "PROMPTS_KEPT", 1)
@@ -150,25 +156,46 @@ def test_threads_with_new_prompts_wait_for_each_other(tmp_path, monkeypatch):
     y = torch.randn(1, CHANNELS, 16, 16, generator=torch.Generator().manual_seed(0))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda word: made.conditioned(word, 2.0).predict(y, 1.0), "abab"))
-    assert most == [1] and torch.equal(found[0], found[2]) and torch.equal(found[1], found[3]) and not torch.equal(found[0], found[1])
+    assert (
+        most == [1]
+        and torch.equal(found[0], found[2])
+        and torch.equal(found[1], found[3])
+        and not torch.equal(found[0], found[1])
+    )
 
 
 def test_what_a_network_is_told_goes_to_its_device():
     meta = torch.device("meta")
-    conditioned = prompts.to_device(dict(a=torch.zeros(2), b=dict(c=torch.zeros(1)), d=[torch.zeros(3)], sized=(8, False)), meta)
-    assert [conditioned["a"].device, conditioned["b"]["c"].device, conditioned["d"][0].device] == [meta] * 3 and conditioned["sized"] == (8, False)
+    conditioned = prompts.to_device(
+        dict(a=torch.zeros(2), b=dict(c=torch.zeros(1)), d=[torch.zeros(3)], sized=(8, False)), meta
+    )
+    assert [conditioned["a"].device, conditioned["b"]["c"].device, conditioned["d"][0].device] == [
+        meta
+    ] * 3 and conditioned["sized"] == (8, False)
 
 
 def test_text_encoders_that_do_not_fit_say_what_to_do(tmp_path, monkeypatch):
     folder = add_text(save("epsilon", tmp_path / "conditioned"))
     made = stable.load(loading.find(folder).checkpoint, "cpu")
-    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "to", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
-    with pytest.raises(Unsupported, match="text encoders in .* do not fit into the memory of cpu; SDF_OFFLOAD=1 runs them on the CPU"):
+    monkeypatch.setattr(
+        diffusers.StableDiffusionPipeline,
+        "to",
+        lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")),
+    )
+    with pytest.raises(
+        Unsupported, match="text encoders in .* do not fit into the memory of cpu; SDF_OFFLOAD=1 runs them on the CPU"
+    ):
         made.predict(torch.zeros(1, CHANNELS, 16, 16), 1.0)
 
 
-@pytest.mark.parametrize("name, value, message", [("SDF_COMPILE", "fast", "wanted 1, or a backend"), ("SDF_DTYPE", "half-ish", "not a dtype"),
-                                                  ("SDF_BATCH", "0", "whole number from 1")])
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("SDF_COMPILE", "fast", "wanted 1, or a backend"),
+        ("SDF_DTYPE", "half-ish", "not a dtype"),
+        ("SDF_BATCH", "0", "whole number from 1"),
+    ],
+)
 def test_an_environment_that_makes_no_sense_says_so(name, value, message, folders, monkeypatch):
     monkeypatch.setenv(name, value)
     with pytest.raises(BadInput, match=message):
@@ -177,15 +204,21 @@ def test_an_environment_that_makes_no_sense_says_so(name, value, message, folder
 
 # --- on a GPU: `pytest -m gpu`
 
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize("asked", [{}, {"SDF_OFFLOAD": "1"}, {"SDF_COMPILE": "1"}, {"SDF_OFFLOAD": "1", "SDF_COMPILE": "1"}],
-                         ids=["plain", "offloaded", "compiled", "both"])
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"SDF_OFFLOAD": "1"}, {"SDF_COMPILE": "1"}, {"SDF_OFFLOAD": "1", "SDF_COMPILE": "1"}],
+    ids=["plain", "offloaded", "compiled", "both"],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_reads_what_a_cpu_wrote(kind, asked, folders, monkeypatch):
     """In float32, twice, so that CUDA graphs are replayed; alone and together."""
     monkeypatch.setenv("SDF_DTYPE", "float32")
-    data = saved(picture(40, 24), model=str(folders[kind]), target_bytes=140, steps=3, denoiser=("flow", 2), device="cpu")
+    data = saved(
+        picture(40, 24), model=str(folders[kind]), target_bytes=140, steps=3, denoiser=("flow", 2), device="cpu"
+    )
     want = np.asarray(opened(data), float)
     for name, value in asked.items():
         monkeypatch.setenv(name, value)

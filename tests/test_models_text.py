@@ -1,4 +1,6 @@
-"""Prompts through tiny text encoders of every family (§4.4, §5.2, §7.2), held against what diffusers' own pipelines tell their networks."""
+"""Prompts through tiny text encoders of every family (§4.4, §5.2, §7.2), held against what diffusers' own pipelines
+tell their networks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from sdf_format.models.stable import Stable
 
 clause = pytest.mark.clause
 PROMPT, GUIDANCE = "a fox", 3.0
-S = 0.7                     # a flow's time
+S = 0.7  # a flow's time
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +67,28 @@ def same(one, other) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
-TOLD = ("sample", "hidden_states", "x", "timestep", "t", "encoder_hidden_states", "added_cond_kwargs", "pooled_projections", "guidance",
-        "img_ids", "txt_ids", "cap_feats")
+TOLD = (
+    "sample",
+    "hidden_states",
+    "x",
+    "timestep",
+    "t",
+    "encoder_hidden_states",
+    "added_cond_kwargs",
+    "pooled_projections",
+    "guidance",
+    "img_ids",
+    "txt_ids",
+    "cap_feats",
+)
 
 
 @clause("4.4", "7.2")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_hears_what_diffusers_own_pipeline_says(kind, folders):
-    """Latent, time, text, sizes and guidance of one call, ours against diffusers': packing, scaling and signs included."""
+    """Latent, time, text, sizes and guidance of one call, ours against diffusers': packing, scaling and signs
+    included.
+    """
     pipe = diffusers.DiffusionPipeline.from_pretrained(folders[kind])
     pipe.set_progress_bar_config(disable=True)
     ours = loaded(folders[kind])
@@ -85,8 +101,12 @@ def test_a_network_hears_what_diffusers_own_pipeline_says(kind, folders):
         y = theirs["sample"] * (1 + sigma * sigma) ** 0.5
     else:
         sent = pipe._pack_latents(w, 1, 4, rows, columns) if kind == "flux" else w
-        guidance = GUIDANCE if kind == "flux" else 0.0 if kind == "z_image" else 1.0        # Z-Image's own 0 is the prompt as it stands
-        theirs = heard(pipe.transformer, lambda: pipe(**options, latents=sent, sigmas=[S], num_inference_steps=1, guidance_scale=guidance))
+        # Z-Image's own 0 is the prompt as it stands
+        guidance = GUIDANCE if kind == "flux" else 0.0 if kind == "z_image" else 1.0
+        theirs = heard(
+            pipe.transformer,
+            lambda: pipe(**options, latents=sent, sigmas=[S], num_inference_steps=1, guidance_scale=guidance),
+        )
         sigma = laws.sigma_of_flow(S)
         y = w * (1 + sigma)
     conditioned = ours.conditioned(PROMPT, GUIDANCE if kind == "flux" else 1.0)
@@ -102,11 +122,25 @@ def test_a_refiner_hears_what_diffusers_own_pipeline_says(folders):
     pipe = diffusers.DiffusionPipeline.from_pretrained(folders["sdxl"] / "refiner")
     pipe.set_progress_bar_config(disable=True)
     ours = loaded(folders["sdxl"])
-    theirs = heard(pipe.unet, lambda: pipe(PROMPT, image=torch.zeros(1, 4, 16, 16), strength=0.1, num_inference_steps=10, guidance_scale=1.0,
-                                           original_size=(32, 32), target_size=(32, 32), output_type="latent"))
+    theirs = heard(
+        pipe.unet,
+        lambda: pipe(
+            PROMPT,
+            image=torch.zeros(1, 4, 16, 16),
+            strength=0.1,
+            num_inference_steps=10,
+            guidance_scale=1.0,
+            original_size=(32, 32),
+            target_size=(32, 32),
+            output_type="latent",
+        ),
+    )
     sigma = ours.law.sigma(float(theirs["timestep"]))
     assert sigma < ours.law.sigma(200)
-    mine = heard(ours.refiner, lambda: ours.conditioned(PROMPT, 1.0).predict(theirs["sample"] * (1 + sigma * sigma) ** 0.5, sigma))
+    mine = heard(
+        ours.refiner,
+        lambda: ours.conditioned(PROMPT, 1.0).predict(theirs["sample"] * (1 + sigma * sigma) ** 0.5, sigma),
+    )
     for name in ("sample", "timestep", "encoder_hidden_states", "added_cond_kwargs"):
         assert same(mine[name], theirs[name]), name
     assert float(mine["added_cond_kwargs"]["time_ids"][0, -1]) == 6.0
@@ -128,10 +162,12 @@ def test_prompt_and_guidance_go_through_a_file(kind, folders):
     ours = loaded(folders[kind])
     cell = ours.settings.multiple // ours.settings.cell
     y = torch.randn(1, 4, 8 * cell, 8 * cell, generator=torch.Generator().manual_seed(0))
-    for sigma in (2.0, 0.2):                # the latter is the refiner's
-        conditioned, more, empty = (ours.conditioned(p, g).predict(y, sigma) for p, g in ((PROMPT, 1.0), (PROMPT, GUIDANCE), ("", 1.0)))
+    for sigma in (2.0, 0.2):  # the latter is the refiner's
+        conditioned, more, empty = (
+            ours.conditioned(p, g).predict(y, sigma) for p, g in ((PROMPT, 1.0), (PROMPT, GUIDANCE), ("", 1.0))
+        )
         assert not torch.equal(conditioned, empty)
-        if kind == "flux":                  # guidance is an input of the network
+        if kind == "flux":  # guidance is an input of the network
             assert not torch.allclose(more, conditioned, atol=1e-6)
         else:
             assert torch.allclose(more, empty + GUIDANCE * (conditioned - empty), atol=1e-4)
@@ -142,12 +178,19 @@ def test_text_encoders_are_loaded_once_for_all_prompts(folders, monkeypatch):
     ours = loaded(folders["epsilon"])
     count = []
     load = diffusers.StableDiffusionPipeline.from_pretrained
-    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "from_pretrained", lambda *a, **k: count.append(1) or load(*a, **k))
+    monkeypatch.setattr(
+        diffusers.StableDiffusionPipeline, "from_pretrained", lambda *a, **k: count.append(1) or load(*a, **k)
+    )
     y = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     asked = [(ours.conditioned(prompt, 3.0), y, 1.0) for prompt in ("a", "b", "c")]
     together = ours.together(asked)
     assert len(count) == 1
-    assert all(torch.allclose(a, conditioned.predict(y, 1.0), atol=1e-4) for a, (conditioned, _, _) in zip(together, asked)) and len(count) == 1
+    assert (
+        all(
+            torch.allclose(a, conditioned.predict(y, 1.0), atol=1e-4) for a, (conditioned, _, _) in zip(together, asked)
+        )
+        and len(count) == 1
+    )
     from sdf_format.models import stable
 
     monkeypatch.setattr(stable, "PROMPTS_KEPT", 2)
@@ -182,5 +225,7 @@ def test_sd3_without_its_t5(folders, tmp_path):
     for part in ("text_encoder_3", "tokenizer_3"):
         shutil.rmtree(folder / part)
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | dict(text_encoder_3=[None, None], tokenizer_3=[None, None])))
+    (folder / "model_index.json").write_text(
+        json.dumps(index | dict(text_encoder_3=[None, None], tokenizer_3=[None, None]))
+    )
     assert opened(saved(picture(40, 24), model=str(folder), target_bytes=200, prompt=PROMPT, device="cpu")).load()

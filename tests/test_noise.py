@@ -14,11 +14,14 @@ clause = pytest.mark.clause
 
 
 @clause("6.1.1")
-@pytest.mark.parametrize("counter, key, words", [     # Random123 1.14, kat_vectors, philox4x32 10
-    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
-])
+@pytest.mark.parametrize(
+    "counter, key, words",
+    [  # Random123 1.14, kat_vectors, philox4x32 10
+        ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    ],
+)
 def test_philox_gives_the_known_answers(counter, key, words):
     counter, key, words = ([int(w, 16) for w in s.split()] for s in (counter, key, words))
     assert noise.philox(np.array([counter], np.uint32), tuple(key)).tolist() == [words]
@@ -26,8 +29,10 @@ def test_philox_gives_the_known_answers(counter, key, words):
 
 @clause("6.1.1")
 def test_an_address_is_block_step_stream_and_seed():
-    first = 2**32 - 1                                   # the block number spreads over two words
-    expected = [noise.philox(np.array([[i & 0xFFFFFFFF, i >> 32, 7, 2]], np.uint32), (99, 0))[0] for i in (first, first + 1)]
+    first = 2**32 - 1  # the block number spreads over two words
+    expected = [
+        noise.philox(np.array([[i & 0xFFFFFFFF, i >> 32, 7, 2]], np.uint32), (99, 0))[0] for i in (first, first + 1)
+    ]
     assert noise.words(99, 7, 2, first, 2).tolist() == np.stack(expected).tolist()
 
 
@@ -55,7 +60,7 @@ def test_the_table_of_normals_has_its_hash():
 def test_the_table_is_the_rounded_quantile():
     exact = 4096 * stats.norm.ppf((np.arange(65536) + 0.5) / 65536)
     assert (noise.normal_table() == np.round(exact)).all()
-    assert np.abs(exact - np.floor(exact) - 0.5).min() > 1e-9       # so no double rounds to the other side
+    assert np.abs(exact - np.floor(exact) - 0.5).min() > 1e-9  # so no double rounds to the other side
 
 
 @clause("6.1.2")

@@ -1,4 +1,6 @@
-"""Types, lint, and what is built: the source archive, the wheel made of it, and the wheel installed where nothing else of the project is."""
+"""Types, lint, and what is built: the source archive, the wheel made of it, and the wheel installed where nothing else
+of the project is.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,20 @@ import pytest
 from pictures import picture
 from PIL import Image
 
-tomllib = pytest.importorskip("tomllib")         # Python 3.11
+tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SOURCES = ("sdf_format", "pillow_plugin", "cuda", "pyproject.toml", "setup.py", "README.md", "LICENSE", "constraints.txt")
+SOURCES = (
+    "sdf_format",
+    "pillow_plugin",
+    "cuda",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "constraints.txt",
+)
 
 
 def needs(*names: str) -> None:
@@ -41,13 +52,25 @@ def test_the_public_surface_is_typed_strictly(tmp_path):
     modules = SETTINGS["tool"]["mypy"]["modules"]
     for package in ("sdf_format", "pillow_plugin"):
         assert (ROOT / package / "py.typed").exists()
-    ran(sys.executable, "-m", "mypy", "--cache-dir", tmp_path, "-p", "pillow_plugin", *(word for m in modules for word in ("-m", m)), cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MYPYPATH")})      # or it finds everything twice
+    ran(
+        sys.executable,
+        "-m",
+        "mypy",
+        "--cache-dir",
+        tmp_path,
+        "-p",
+        "pillow_plugin",
+        *(word for m in modules for word in ("-m", m)),
+        cwd=ROOT,
+        # or it finds everything twice
+        env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MYPYPATH")},
+    )
 
 
 def test_lint():
     needs("ruff")
     ran(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=ROOT)
+    ran(sys.executable, "-m", "ruff", "format", "--check", "--no-cache", ".", cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +90,15 @@ def built(tmp_path_factory) -> Path:
 
 
 def test_the_wheel_has_every_module_and_all_data(built):
-    wheel, = built.glob("*.whl")
+    (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for package in ("sdf_format", "pillow_plugin"):
-        wanted = {p.relative_to(ROOT).as_posix() for p in (ROOT / package).rglob("*") if p.is_file() and not {"__pycache__", "autoload"} & {*p.parts}}        # autoload: a distribution of its own
+        # autoload: a distribution of its own
+        wanted = {
+            p.relative_to(ROOT).as_posix()
+            for p in (ROOT / package).rglob("*")
+            if p.is_file() and not {"__pycache__", "autoload"} & {*p.parts}
+        }
         assert wanted - names == set()
     assert {f"sdf_format/cuda_sources/{p.name}" for p in (ROOT / "cuda").glob("*.cu*")} <= names
     assert not any(name.startswith(("tests/", "cuda/", "spec/", "pillow_plugin/autoload")) for name in names)
@@ -78,18 +106,23 @@ def test_the_wheel_has_every_module_and_all_data(built):
 
 
 def test_the_source_archive_is_enough_to_build(built):
-    archive, = built.glob("*.tar.gz")
+    (archive,) = built.glob("*.tar.gz")
     names = {name.partition("/")[2] for name in tarfile.open(archive).getnames()}
-    assert {"LICENSE", "README.md", "pyproject.toml", *(f"cuda/{p.name}" for p in (ROOT / "cuda").glob("*.cu*"))} <= names
+    assert {
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        *(f"cuda/{p.name}" for p in (ROOT / "cuda").glob("*.cu*")),
+    } <= names
 
 
 def test_the_installed_wheel_works_without_the_sources(built, tmp_path):
     """In an environment of its own, to which the dependencies are lent."""
-    wheel, = built.glob("*.whl")
+    (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "env", symlinks=True)
     python = tmp_path / "env" / "bin" / "python"
     ran(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
-    own, = (tmp_path / "env").glob("lib/python*/site-packages")
+    (own,) = (tmp_path / "env").glob("lib/python*/site-packages")
     (own / "lent.pth").write_text("\n".join(site.getsitepackages()))
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     environment["SDF_CACHE"] = str(tmp_path / "cache")
@@ -100,7 +133,9 @@ def test_the_installed_wheel_works_without_the_sources(built, tmp_path):
     ran(sdf, "decode", "x.sdf", "y.png", cwd=tmp_path, env=environment)
     with Image.open(tmp_path / "y.png") as image:
         assert image.size == (32, 24)
-    where = ran(python, "-c", "import sdf_format, pillow_plugin; print(sdf_format.__file__)", cwd=tmp_path, env=environment)
+    where = ran(
+        python, "-c", "import sdf_format, pillow_plugin; print(sdf_format.__file__)", cwd=tmp_path, env=environment
+    )
     assert str(tmp_path) in where
 
 

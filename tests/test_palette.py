@@ -1,4 +1,6 @@
-"""Payload kind palette (§5.3): read a second time from the specification, and through whole files with tiny autoencoders."""
+"""Payload kind palette (§5.3): read a second time from the specification, and through whole files with tiny
+autoencoders.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from sdf_format.models import loading
 from sdf_format.payloads import palette
 
 clause = pytest.mark.clause
-SHAPE = (7, 9, 5)       # rows, columns, channels
+SHAPE = (7, 9, 5)  # rows, columns, channels
 
 
 def quiet(done: int, total: int) -> None:
@@ -40,14 +42,18 @@ def smooth(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).cumsum(axis=0).cumsum(axis=1)
 
 
-def sent(cells: np.ndarray, colours: int, groups: int = 1, dithering: int = 0, thrift: float = 0.1) -> tuple[Palette, bytes, np.ndarray]:
+def sent(
+    cells: np.ndarray, colours: int, groups: int = 1, dithering: int = 0, thrift: float = 0.1
+) -> tuple[Palette, bytes, np.ndarray]:
     made = palette.send(cells, palette.made(cells, colours, groups), dithering, thrift, quiet)
     return made.fields, made.payload, made.arriving
 
 
 def decoded(fields: Palette, payload: bytes, shape: tuple[int, ...] = SHAPE, declared: int | None = None) -> np.ndarray:
     height, width, channels = shape
-    latent = palette.decode(payload, declared or len(payload), (1, channels, height, width), fields, object(), None, None, None, quiet)
+    latent = palette.decode(
+        payload, declared or len(payload), (1, channels, height, width), fields, object(), None, None, None, quiet
+    )
     return latent[0].permute(1, 2, 0).numpy()
 
 
@@ -73,14 +79,24 @@ def plain_decode(fields: Palette, payload: bytes, shape: tuple[int, ...]) -> np.
     usual = []
     for vectors in palettes:
         count, total = len(vectors), [sum(v) for v in zip(*vectors)]
-        usual.append(max(1, 2 * (count * sum(x * x for v in vectors for x in v) - sum(x * x for x in total)) // count**2 // 2))
+        usual.append(
+            max(1, 2 * (count * sum(x * x for v in vectors for x in v) - sum(x * x for x in total)) // count**2 // 2)
+        )
     numbers: dict[tuple[int, int, int], int] = {}
     cells = np.zeros(shape)
     for y in range(height):
         for x in range(width):
             for g, vectors in enumerate(palettes):
-                near = [(numbers[place], w) for place, w in (((y, x - 1, g), 3), ((y - 1, x, g), 3), ((y - 1, x - 1, g), 1), ((y - 1, x + 1, g), 1))
-                        if place in numbers]
+                near = [
+                    (numbers[place], w)
+                    for place, w in (
+                        ((y, x - 1, g), 3),
+                        ((y - 1, x, g), 3),
+                        ((y - 1, x - 1, g), 1),
+                        ((y - 1, x + 1, g), 1),
+                    )
+                    if place in numbers
+                ]
                 frequencies = []
                 for i, seen in enumerate(counts[g]):
                     w = sum(weight for _, weight in near)
@@ -125,8 +141,13 @@ def test_more_colours_and_less_thrift_are_nearer_to_the_picture():
     cells = smooth(1, (24, 32, 4))
     errors = [np.square(sent(cells, colours)[2] - cells).mean() for colours in (4, 16, 64, 256)]
     assert errors == sorted(errors, reverse=True) and errors[3] < errors[0] / 8
-    sizes = [(len(payload), np.square(arriving - cells).mean()) for _, payload, arriving in (sent(cells, 64, thrift=t) for t in (0.0, 0.1, 0.5))]
-    assert [s for s, _ in sizes] == sorted((s for s, _ in sizes), reverse=True) and [e for _, e in sizes] == sorted(e for _, e in sizes)
+    sizes = [
+        (len(payload), np.square(arriving - cells).mean())
+        for _, payload, arriving in (sent(cells, 64, thrift=t) for t in (0.0, 0.1, 0.5))
+    ]
+    assert [s for s, _ in sizes] == sorted((s for s, _ in sizes), reverse=True) and [e for _, e in sizes] == sorted(
+        e for _, e in sizes
+    )
 
 
 def test_refining_takes_the_means_of_cells_and_drops_vectors_that_none_chose():
@@ -160,16 +181,43 @@ def test_latents_with_few_different_cells():
 @clause("5.3", "5.5")
 def test_header_fields():
     def header(body: bytes, **change) -> Header:
-        return Header(**dict(width=8, height=8, mode="RGB", kind=parameters.PALETTE, model=0, weights=bytes(32), parameters=body, channels=4,
-                                       cell=8) | change)
+        return Header(
+            **dict(
+                width=8,
+                height=8,
+                mode="RGB",
+                kind=parameters.PALETTE,
+                model=0,
+                weights=bytes(32),
+                parameters=body,
+                channels=4,
+                cell=8,
+            )
+            | change
+        )
 
-    for fields, data in ((Palette(256, 1, -4), "00 80 02 01 fc"), (Palette(16, 4, 5, 32), "02 10 04 05 20"),
-                         (Palette(1, 2, 0, 0, Cleanup((parameters.FLOW, 4), -3, 90), b"new"), "05 01 02 00 24 fd 5a 03 6e 65 77")):
-        assert parameters.build(fields) == bytes.fromhex(data) and parameters.parse(header(bytes.fromhex(data))) == fields
-    for data, error, said in (("08 10 01 00", Unsupported, "reserved"), ("80 10 01 00", Unsupported, "reserved"), ("00 00 01 00", BadFile, "colours: 0"),
-                              ("00 81 20 01 00", BadFile, "colours: 4097"), ("00 10 00 00", BadFile, "groups: 0"), ("00 10 05 00", BadFile, "groups: 5 for 4"),
-                              ("02 10 01 00 00", BadFile, "dithering: 0"), ("02 10 01 00 41", BadFile, "dithering: 65"), ("00 10 01", BadFile, "parameters"),
-                              ("00 10 01 00 00", BadFile, "parameters"), ("01 10 01 00 44 00 40", Unsupported, "denoiser 2"), ("", BadFile, "flags")):
+    for fields, data in (
+        (Palette(256, 1, -4), "00 80 02 01 fc"),
+        (Palette(16, 4, 5, 32), "02 10 04 05 20"),
+        (Palette(1, 2, 0, 0, Cleanup((parameters.FLOW, 4), -3, 90), b"new"), "05 01 02 00 24 fd 5a 03 6e 65 77"),
+    ):
+        assert (
+            parameters.build(fields) == bytes.fromhex(data) and parameters.parse(header(bytes.fromhex(data))) == fields
+        )
+    for data, error, said in (
+        ("08 10 01 00", Unsupported, "reserved"),
+        ("80 10 01 00", Unsupported, "reserved"),
+        ("00 00 01 00", BadFile, "colours: 0"),
+        ("00 81 20 01 00", BadFile, "colours: 4097"),
+        ("00 10 00 00", BadFile, "groups: 0"),
+        ("00 10 05 00", BadFile, "groups: 5 for 4"),
+        ("02 10 01 00 00", BadFile, "dithering: 0"),
+        ("02 10 01 00 41", BadFile, "dithering: 65"),
+        ("00 10 01", BadFile, "parameters"),
+        ("00 10 01 00 00", BadFile, "parameters"),
+        ("01 10 01 00 44 00 40", Unsupported, "denoiser 2"),
+        ("", BadFile, "flags"),
+    ):
         with pytest.raises(error, match=said):
             parameters.parse(header(bytes.fromhex(data)))
 
@@ -188,11 +236,11 @@ def test_payloads_that_break_a_rule():
         try:
             palette.code_vectors(coder, 2, 2, np.array(vectors))
         except BadFile:
-            pass        # the receiver below says the same
+            pass  # the receiver below says the same
         with pytest.raises(BadFile, match="outside -128..127 or falls"):
             palette.code_vectors(coder, 2, 2, np.array(vectors))
     rng = np.random.default_rng(0)
-    for _ in range(60):                     # whatever the payload is, an error of ours or a latent
+    for _ in range(60):  # whatever the payload is, an error of ours or a latent
         damaged = bytearray(payload)
         damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
         try:
@@ -221,8 +269,13 @@ def folders(tmp_path_factory) -> dict[str, Path]:
         torch.manual_seed(channels)
         autoencoder(channels, scaling_factor=0.5, shift_factor=0.1).save_pretrained(base / str(channels))
     torch.manual_seed(0)
-    diffusers.AutoencoderTiny(encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
-                              num_decoder_blocks=(1, 1), latent_channels=6).save_pretrained(base / "tiny")
+    diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        latent_channels=6,
+    ).save_pretrained(base / "tiny")
     save("epsilon", base / "pipeline")
     return {path.name: path for path in base.iterdir()}
 
@@ -242,15 +295,22 @@ def through(image, folder: Path) -> np.ndarray:
 
 @clause("5.1", "5.3", "4.5")
 @pytest.mark.parametrize("name", ["4", "16", "32", "tiny"])
-@pytest.mark.parametrize("size, options", [((33, 20), {}), ((1, 1), {}), ((40, 24), dict(colours=16, dithering=0.5, groups=3))])
+@pytest.mark.parametrize(
+    "size, options", [((33, 20), {}), ((1, 1), {}), ((40, 24), dict(colours=16, dithering=0.5, groups=3))]
+)
 def test_an_autoencoder_alone_is_model_enough(name, size, options, folders, monkeypatch):
     image = picture(*size)
     data = saved(image, kind="palette", model=str(folders[name]), device="cpu", **options)
     header = chunks.scan(io.BytesIO(data)).header
-    assert (header.kind, header.model, header.channels, header.cell) == (parameters.PALETTE, 0, 6 if name == "tiny" else int(name), 2)
+    assert (header.kind, header.model, header.channels, header.cell) == (
+        parameters.PALETTE,
+        0,
+        6 if name == "tiny" else int(name),
+        2,
+    )
     first = opened(data)
     assert first.size == image.size and first.mode == "RGB" and first.load()
-    if not options:                             # 256 vectors for at most 170 cells
+    if not options:  # 256 vectors for at most 170 cells
         assert np.abs(np.asarray(first, float) - through(image, folders[name])).mean() < 3
     monkeypatch.setattr(loading, "_folders", [])  # as in another process, which is told where models are
     with pytest.raises(MissingModel, match="SDF_MODEL_DIR"):
@@ -282,7 +342,9 @@ def test_a_pipelines_network_cleans_up(folders, monkeypatch):
     image, options = picture(40, 24), dict(kind="palette", model=str(folders["pipeline"]), colours=16, device="cpu")
     data = [saved(image, cleanup=steps, **options) for steps in (0, 1, 3)]
     fields = [parameters.parse(chunks.scan(io.BytesIO(d)).header).cleanup for d in data]
-    assert fields[0] is None and fields[1].denoiser == (parameters.MEAN, 1) and fields[2].denoiser == (parameters.FLOW, 3)
+    assert (
+        fields[0] is None and fields[1].denoiser == (parameters.MEAN, 1) and fields[2].denoiser == (parameters.FLOW, 3)
+    )
     assert [len(d) - len(data[0]) for d in data] == [0, 3, 3]
     pictures = [np.asarray(opened(d)) for d in data]
     assert (pictures[0] != pictures[1]).any() and (pictures[1] != pictures[2]).any()
@@ -290,15 +352,26 @@ def test_a_pipelines_network_cleans_up(folders, monkeypatch):
     codec.decode_bytes(data[2], device="cpu", progress=lambda done, total: calls.append((done, total)))
     assert calls[0] == (0, 3) and calls[-1] == (3, 3)
     assert (codec.decode_bytes(data[2], device="cpu", realism=0.0)[0] != pictures[2]).any()
-    assert len(saved(image, kind="palette", model=str(folders["pipeline"]), target_bytes=400, cleanup=2, device="cpu")) <= 400
+    assert (
+        len(saved(image, kind="palette", model=str(folders["pipeline"]), target_bytes=400, cleanup=2, device="cpu"))
+        <= 400
+    )
 
 
 def test_requests_that_make_no_sense(folders):
     image, own = picture(40, 24), str(folders["4"])
-    for options, said in ((dict(colours=0), "colours 0 is outside 1..4096"), (dict(colours=4097), "4097"), (dict(dithering=1.5), "dithering 1.5 is outside 0..1"),
-                          (dict(groups=0), "groups 0"), (dict(groups=5), "the latent has 4 channels"), (dict(cleanup=2), "needs a diffusion model"),
-                          (dict(quality=50), "quality means nothing to kind palette"), (dict(steps=3), "steps means nothing"),
-                          (dict(target_bytes=60), "bytes are too few"), (dict(colours=256, target_bytes=150), "more than the budget")):
+    for options, said in (
+        (dict(colours=0), "colours 0 is outside 1..4096"),
+        (dict(colours=4097), "4097"),
+        (dict(dithering=1.5), "dithering 1.5 is outside 0..1"),
+        (dict(groups=0), "groups 0"),
+        (dict(groups=5), "the latent has 4 channels"),
+        (dict(cleanup=2), "needs a diffusion model"),
+        (dict(quality=50), "quality means nothing to kind palette"),
+        (dict(steps=3), "steps means nothing"),
+        (dict(target_bytes=60), "bytes are too few"),
+        (dict(colours=256, target_bytes=150), "more than the budget"),
+    ):
         with pytest.raises(BadInput, match=said):
             saved(image, **dict(kind="palette", model=own, device="cpu") | options)
     with pytest.raises(BadInput, match="needs the latent of an autoencoder, and sdf-tiny-1 has none; name a model"):
@@ -329,10 +402,16 @@ def test_files_whose_kind_and_model_do_not_go_together(folders):
     cleaned = parameters.build(Palette(256, 1, 0, 0, Cleanup((parameters.MEAN, 1), 0, 64)))
     tiny = loading.MODELS[1]
     diffc = parameters.build(parameters.Diffc(0, dict(steps=1, end=0, slope=1, bend=0)))
-    for change, said in ((dict(channels=5), "a latent of 5 channels, cells of 2: the model has 4 and 2"), (dict(cell=8), "cells of 8"),
-                         (dict(parameters=cleaned), "clean-up needs a model that predicts"),
-                         (dict(model=1, weights=bytes.fromhex(tiny.sha256)[:4], channels=None, cell=None), "needs the latent of an autoencoder"),
-                         (dict(kind=parameters.DIFFC, parameters=diffc), "autoencoder alone")):
+    for change, said in (
+        (dict(channels=5), "a latent of 5 channels, cells of 2: the model has 4 and 2"),
+        (dict(cell=8), "cells of 8"),
+        (dict(parameters=cleaned), "clean-up needs a model that predicts"),
+        (
+            dict(model=1, weights=bytes.fromhex(tiny.sha256)[:4], channels=None, cell=None),
+            "needs the latent of an autoencoder",
+        ),
+        (dict(kind=parameters.DIFFC, parameters=diffc), "autoencoder alone"),
+    ):
         with pytest.raises((BadFile, Unsupported), match=said):
             codec.decode_bytes(changed(**change), device="cpu")
     failed, shown = batch.decode_many([io.BytesIO(changed(parameters=cleaned)), io.BytesIO(data)], device="cpu")
@@ -352,12 +431,37 @@ def test_a_truncated_file_gives_what_is_there_if_asked(folders, monkeypatch):
 def test_the_command_line(folders, tmp_path, capsys):
     image, sdf, out = tmp_path / "in.png", tmp_path / "a.sdf", tmp_path / "out.png"
     picture(40, 24).save(image)
-    assert cli.main(["encode", str(image), str(sdf), "--kind", "palette", "--model", str(folders["4"]), "--colours", "32", "--dithering", "0.25", "--device", "cpu"]) == 0
+    assert (
+        cli.main(
+            [
+                "encode",
+                str(image),
+                str(sdf),
+                "--kind",
+                "palette",
+                "--model",
+                str(folders["4"]),
+                "--colours",
+                "32",
+                "--dithering",
+                "0.25",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     assert cli.main(["decode", str(sdf), str(out), "--device", "cpu"]) == 0 and out.stat().st_size
     capsys.readouterr()
     assert cli.main(["info", "--json", str(sdf)]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["valid"] and (facts["kind"], facts["colours"], facts["groups"], facts["dithering"], facts["cleanup"]) == ("palette", 32, 1, 0.25, None)
+    assert facts["valid"] and (
+        facts["kind"],
+        facts["colours"],
+        facts["groups"],
+        facts["dithering"],
+        facts["cleanup"],
+    ) == ("palette", 32, 1, 0.25, None)
     assert cli.main(["info", str(sdf)]) == 0 and "colours          32" in capsys.readouterr().out
     assert cli.main(["verify", str(sdf)]) == 0
     assert cli.main(["encode", str(image), str(sdf), "--kind", "palette"]) == 1
@@ -368,7 +472,15 @@ def test_the_command_line(folders, tmp_path, capsys):
 def test_dump_shows_the_fields(folders):
     data = saved(picture(40, 24), kind="palette", model=str(folders["pipeline"]), colours=16, cleanup=2, device="cpu")
     text = dump.as_text(dump.rows(io.BytesIO(data)))
-    for said in ("§5.3 flags 00000001: cleanup present", "§5.3 colours 16", "§5.3 groups 1", "§5.5 denoiser flow, 2 step(s)", "§5.5 level", "§5.5 gain", "payload"):
+    for said in (
+        "§5.3 flags 00000001: cleanup present",
+        "§5.3 colours 16",
+        "§5.3 groups 1",
+        "§5.5 denoiser flow, 2 step(s)",
+        "§5.5 level",
+        "§5.5 gain",
+        "payload",
+    ):
         assert said in text, said
     assert report.describe(io.BytesIO(data), len(data))["cleanup_steps"] == 2
 
@@ -376,9 +488,19 @@ def test_dump_shows_the_fields(folders):
 def test_a_picture_survives_better_with_more_bytes(folders):
     image = picture(96, 64)
     reference = through(image, folders["16"])
-    errors = [np.square(np.asarray(opened(saved(image, kind="palette", model=str(folders["16"]), target_bytes=n, device="cpu")), float) - reference).mean()
-              for n in (200, 800, 4000)]
-    assert errors == sorted(errors, reverse=True) and psnr(opened(saved(image, kind="palette", model=str(folders["16"]), device="cpu")), image) > 5
+    errors = [
+        np.square(
+            np.asarray(
+                opened(saved(image, kind="palette", model=str(folders["16"]), target_bytes=n, device="cpu")), float
+            )
+            - reference
+        ).mean()
+        for n in (200, 800, 4000)
+    ]
+    assert (
+        errors == sorted(errors, reverse=True)
+        and psnr(opened(saved(image, kind="palette", model=str(folders["16"]), device="cpu")), image) > 5
+    )
 
 
 @clause("4.6", "5.3")

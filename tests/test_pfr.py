@@ -1,4 +1,6 @@
-"""§6.4, the Poisson functional representation: its bits, its receiver against the text, and what its sender delivers."""
+"""§6.4, the Poisson functional representation: its bits, its receiver against the text, and what its sender
+delivers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_the_vector_of_the_specification():
 
 
 @clause("6.4.1", "6.4.2", "6.4.3", "6.4.4")
-@pytest.mark.parametrize("dimensions, count, chunk_bits", [(700, 60, 14), (1000, 41, 8), (300, 200, 18), (64, 30, 12), (7, 7, 8)])
+@pytest.mark.parametrize(
+    "dimensions, count, chunk_bits", [(700, 60, 14), (1000, 41, 8), (300, 200, 18), (64, 30, 12), (7, 7, 8)]
+)
 def test_the_receiver_does_what_the_text_says(dimensions, count, chunk_bits):
     bits = np.random.default_rng(count).integers(0, 2, count).astype(np.uint8)
     text = "".join(map(str, bits)) + "0" * 4000
@@ -73,7 +77,7 @@ def test_bits_beyond_the_steps_end_are_0():
 def test_a_sample_that_fits_is_one_around_the_shift():
     samples = []
     for seed in range(12):
-        shift = shift_of(40, 4000, seed)                    # 8 bits of KL for every 20 bits
+        shift = shift_of(40, 4000, seed)  # 8 bits of KL for every 20 bits
         z = pfr.receive(pfr.send(shift, 100, 18, seed, 1), 4000, 18, seed, 1)
         samples.append(((z - shift).double().numpy(), float((z - shift) @ shift / shift.norm())))
     assert stats.kstest(np.concatenate([noise for noise, _ in samples]), "norm").pvalue > 0.01
@@ -88,7 +92,10 @@ def test_capacity_is_what_a_step_delivers_at_least_nearly(chunk_bits):
     met = []
     for seed in range(4):
         shift = shift_of(asked, 20_000, seed)
-        met.append(float(pfr.receive(pfr.send(shift, 400, chunk_bits, seed, 1), 20_000, chunk_bits, seed, 1) @ shift) / float(shift.norm()) ** 2)
+        met.append(
+            float(pfr.receive(pfr.send(shift, 400, chunk_bits, seed, 1), 20_000, chunk_bits, seed, 1) @ shift)
+            / float(shift.norm()) ** 2
+        )
     assert 0.75 < np.mean(met) < 1.08
 
 
@@ -99,7 +106,7 @@ def test_more_shift_than_the_bits_can_say_is_met_in_part():
     z = pfr.receive(bits, 4000, 14, 3, 1)
     along = float(z @ shift / shift.norm())
     assert len(bits) == 140 and 0.6 < along**2 / (2 * math.log(2) * 140) < 0.95
-    assert (pfr.send(shift, 140, 14, 3, 1) == bits).all()   # the same bytes every time
+    assert (pfr.send(shift, 140, 14, 3, 1) == bits).all()  # the same bytes every time
 
 
 @clause("6.4.5")

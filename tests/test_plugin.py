@@ -27,7 +27,9 @@ def data() -> bytes:
 
 def modules_after(code: str) -> set[str]:
     """Names of the modules that a fresh interpreter has loaded after `code`."""
-    out = subprocess.run([sys.executable, "-c", code + "\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code + "\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
     return set(out.stdout.split())
 
 
@@ -38,8 +40,10 @@ def test_import_loads_nothing_heavy():
 @pytest.mark.clause("3.3")
 def test_open_size_and_verify_load_construct_alone(data, tmp_path):
     (tmp_path / "x.sdf").write_bytes(data)
-    loaded = modules_after(f"import pillow_plugin\nfrom PIL import Image\nim = Image.open({str(tmp_path / 'x.sdf')!r})\n"
-                           "assert im.size == (96, 64) and im.mode == 'RGB' and [*im.info] == ['xmp']\nim.verify()")
+    loaded = modules_after(
+        f"import pillow_plugin\nfrom PIL import Image\nim = Image.open({str(tmp_path / 'x.sdf')!r})\n"
+        "assert im.size == (96, 64) and im.mode == 'RGB' and [*im.info] == ['xmp']\nim.verify()"
+    )
     assert "construct" in loaded and not loaded & {"torch", "numpy", "diffusers"}
 
 
@@ -57,7 +61,7 @@ def test_open_reads_at_most_4_kib():
     with Image.open(stream) as image:
         assert image.size == (96, 64)
         assert stream.read_bytes <= 4096
-        assert len(image.info["icc_profile"]) == 20_000        # read when asked for
+        assert len(image.info["icc_profile"]) == 20_000  # read when asked for
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA"])
@@ -74,7 +78,9 @@ def test_native_modes_round_trip_and_alpha_is_lossless(mode):
     assert psnr(again.convert(base), image.convert(base)) > 22
 
 
-@pytest.mark.parametrize(("mode", "becomes"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), ("YCbCr", "RGB"), ("HSV", "RGB"), ("RGBa", "RGBA")])
+@pytest.mark.parametrize(
+    ("mode", "becomes"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), ("YCbCr", "RGB"), ("HSV", "RGB"), ("RGBa", "RGBA")]
+)
 def test_other_modes_are_converted(mode, becomes):
     image = picture(32, 32).convert("RGBA" if mode == "RGBa" else "RGB").convert(mode)
     assert opened(saved(image, quality=30)).mode == becomes
@@ -98,7 +104,7 @@ def test_metadata_both_ways():
     icc, xmp = b"profile" * 40, b"<x:xmpmeta/>"
     again = opened(saved(picture(), quality=20, exif=exif, icc_profile=icc, xmp=xmp, text={"Comment": "grün"}))
     assert again.getexif()[0x0112] == 6
-    assert again.size == (96, 64)                               # orientation is kept as metadata, not applied
+    assert again.size == (96, 64)  # orientation is kept as metadata, not applied
     assert (again.info["icc_profile"], again.info["xmp"], again.info["text"]) == (icc, xmp, {"Comment": "grün"})
 
 
@@ -139,9 +145,29 @@ def test_same_input_gives_the_same_bytes():
 
 @pytest.mark.parametrize(
     "options",
-    [dict(quality=0), dict(quality=101), dict(quality="high"), dict(bpp=0), dict(bpp=-1), dict(target_bytes=0), dict(target_bytes=30),
-     dict(bpp=0.1, quality=5), dict(model="sd99"), dict(steps=0), dict(steps=256), dict(seed=-1), dict(coder_bits=7), dict(coder="zipf"), dict(effort=3), dict(effort=1.0), dict(effort=1, coder="trellis"),
-     dict(denoiser="magic"), dict(denoiser=("flow", 0)), dict(table=99), dict(device="abacus")],
+    [
+        dict(quality=0),
+        dict(quality=101),
+        dict(quality="high"),
+        dict(bpp=0),
+        dict(bpp=-1),
+        dict(target_bytes=0),
+        dict(target_bytes=30),
+        dict(bpp=0.1, quality=5),
+        dict(model="sd99"),
+        dict(steps=0),
+        dict(steps=256),
+        dict(seed=-1),
+        dict(coder_bits=7),
+        dict(coder="zipf"),
+        dict(effort=3),
+        dict(effort=1.0),
+        dict(effort=1, coder="trellis"),
+        dict(denoiser="magic"),
+        dict(denoiser=("flow", 0)),
+        dict(table=99),
+        dict(device="abacus"),
+    ],
     ids=str,
 )
 def test_bad_parameters_are_value_errors_and_os_errors(options):
@@ -164,7 +190,7 @@ def test_an_exception_from_the_progress_callback_ends_the_save(tmp_path):
     with pytest.raises(KeyError, match="enough"):
         picture().save(tmp_path / "x.sdf", quality=50, progress=stop)
     assert not (tmp_path / "x.sdf").exists()
-    assert psnr(opened(saved(picture(), quality=50)), picture()) > 20      # nothing was left broken
+    assert psnr(opened(saved(picture(), quality=50)), picture()) > 20  # nothing was left broken
 
 
 def test_load_twice_copy_pickle(data):
@@ -299,17 +325,17 @@ def remade(data: bytes, **changes) -> bytes:
         (dict(kind=9), Unsupported),
         (dict(mode="RGBA"), BadFile),
         (dict(parameters=b""), BadFile),
-        (dict(parameters=b"\x00\x00\x00\x00\x00"), BadFile),                    # no steps
-        (dict(parameters=b"\x00\x05\x00\x00\x00"), BadFile),                    # levels that do not rise
-        (dict(parameters=b"\x00\x05\x00\xff\xff\xff\x7f\x00"), BadFile),        # levels out of range
-        (dict(parameters=b"\x80\x05\x10\x30\x00"), Unsupported),                # a reserved flag
-        (dict(parameters=b"\x03\x05\x10\x30\x00"), Unsupported),                # a schedule form of tomorrow
-        (dict(parameters=b"\x08\x50\x05\x10\x30\x00"), Unsupported),            # a coder of tomorrow
-        (dict(parameters=b"\x01\x63\x40"), Unsupported),                        # a table of tomorrow
-        (dict(parameters=b"\x02\x01\x00\x07"), BadFile),                        # a table shorter than the payload
-        (dict(parameters=b"\x02\x01\x00\xff\x7f"), BadFile),                    # and one longer
-        (dict(parameters=b"\x00\x05\x10\x30\x00\x00"), BadFile),                # a byte too many
-        (dict(width=1, height=1, parameters=b"\x00\x01\x10\x30\x00"), BadFile), # more bits than latent values
+        (dict(parameters=b"\x00\x00\x00\x00\x00"), BadFile),  # no steps
+        (dict(parameters=b"\x00\x05\x00\x00\x00"), BadFile),  # levels that do not rise
+        (dict(parameters=b"\x00\x05\x00\xff\xff\xff\x7f\x00"), BadFile),  # levels out of range
+        (dict(parameters=b"\x80\x05\x10\x30\x00"), Unsupported),  # a reserved flag
+        (dict(parameters=b"\x03\x05\x10\x30\x00"), Unsupported),  # a schedule form of tomorrow
+        (dict(parameters=b"\x08\x50\x05\x10\x30\x00"), Unsupported),  # a coder of tomorrow
+        (dict(parameters=b"\x01\x63\x40"), Unsupported),  # a table of tomorrow
+        (dict(parameters=b"\x02\x01\x00\x07"), BadFile),  # a table shorter than the payload
+        (dict(parameters=b"\x02\x01\x00\xff\x7f"), BadFile),  # and one longer
+        (dict(parameters=b"\x00\x05\x10\x30\x00\x00"), BadFile),  # a byte too many
+        (dict(width=1, height=1, parameters=b"\x00\x01\x10\x30\x00"), BadFile),  # more bits than latent values
     ],
     ids=str,
 )
@@ -343,7 +369,7 @@ def test_realism_is_a_dial_of_the_decoder():
         assert (shown[0] == np.asarray(opened(data))).all()
         pillow_plugin.register_sdf_opener(denoiser=("balanced", 4))
         assert (shown[2] == np.asarray(opened(data))).all()
-        assert np.abs(shown[1] - (shown[0] + shown[2]) / 2).mean() < 1          # but for rounding and clipping
+        assert np.abs(shown[1] - (shown[0] + shown[2]) / 2).mean() < 1  # but for rounding and clipping
         pillow_plugin.register_sdf_opener(realism=1.5)
         with pytest.raises(OSError, match="realism 1.5"):
             opened(data).load()

@@ -32,8 +32,17 @@ def modes() -> list[tuple[str, str, bool]]:
             continue
         listed = names.split(" with ")[0].split(", ")
         kept = what.startswith("itself")
-        stored = listed if kept else [w for w in what.split(":")[0].split(" ")[0:1]] * len(listed) if ", " not in what else what.split(", ")
-        found += [(mode, "refused" if what.startswith("refused") else one, " with " in names) for mode, one in zip(listed, stored, strict=True)]
+        stored = (
+            listed
+            if kept
+            else [w for w in what.split(":")[0].split(" ")[0:1]] * len(listed)
+            if ", " not in what
+            else what.split(", ")
+        )
+        found += [
+            (mode, "refused" if what.startswith("refused") else one, " with " in names)
+            for mode, one in zip(listed, stored, strict=True)
+        ]
     return found
 
 
@@ -53,17 +62,62 @@ def test_modes_are_stored_as_documented(mode, stored, transparent):
 
 
 def test_every_mode_of_pillow_is_documented():
-    known = {"1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16", "I;16L", "I;16B", "I;16N"}
+    known = {
+        "1",
+        "L",
+        "P",
+        "RGB",
+        "RGBA",
+        "CMYK",
+        "YCbCr",
+        "LAB",
+        "HSV",
+        "I",
+        "F",
+        "LA",
+        "PA",
+        "RGBX",
+        "RGBa",
+        "La",
+        "I;16",
+        "I;16L",
+        "I;16B",
+        "I;16N",
+    }
     assert {mode for mode, *_ in modes()} == known and all(ImageMode.getmode(m) for m in known)
 
 
 def test_every_keyword_is_documented_and_no_other():
-    said = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in DOCUMENT.split("## Opening")[0].splitlines() if row.startswith("| `"))))
+    said = set(
+        re.findall(
+            r"`(\w+)`",
+            " ".join(
+                row.split("|")[1] for row in DOCUMENT.split("## Opening")[0].splitlines() if row.startswith("| `")
+            ),
+        )
+    )
     from sdf_format import codec
 
     options = {f for kind in codec.KINDS.values() for f in kind.options.__dataclass_fields__}
-    plugin = {"bpp", "target_bytes", "exif", "icc_profile", "xmp", "comment", "dpi", "text", "save_all", "append_images", "preview", "model", "kind",
-              "prompt", "guidance", "device", "progress"}
+    plugin = {
+        "bpp",
+        "target_bytes",
+        "exif",
+        "icc_profile",
+        "xmp",
+        "comment",
+        "dpi",
+        "text",
+        "save_all",
+        "append_images",
+        "preview",
+        "model",
+        "kind",
+        "prompt",
+        "guidance",
+        "device",
+        "progress",
+    }
     assert said - plugin <= options | {"denoiser"} and plugin <= said
 
 
@@ -77,6 +131,7 @@ def test_a_transparent_value_becomes_alpha_without_loss(mode):
 
 
 # --- parts
+
 
 @pytest.fixture(scope="module")
 def source() -> Image.Image:
@@ -104,7 +159,7 @@ def test_every_whole_step_of_a_partial_download_decodes_and_no_half_one_does(dat
         before = image.tobytes()
         shown.append(psnr(image, source))
     assert len(shown) == 5 and shown[-1] == max(shown) and shown[-1] > shown[0] + 3
-    assert opened(data).tobytes() == before             # the last step's bytes are all there is, but for the CRC
+    assert opened(data).tobytes() == before  # the last step's bytes are all there is, but for the CRC
 
 
 @pytest.mark.parametrize("piece", [1, 50, 10_000])
@@ -134,6 +189,7 @@ def test_a_parser_of_a_partial_download_follows_the_same_rule(data, monkeypatch)
 
 # --- Pillow
 
+
 def test_the_installed_pillow_is_in_the_documented_range():
     least, newest = re.search(r"Tested with Pillow ([\d.]+) and ([\d.]+)", DOCUMENT).groups()
     assert f'"pillow>={".".join(least.split(".")[:2])}"' in PROJECT
@@ -143,7 +199,9 @@ def test_the_installed_pillow_is_in_the_documented_range():
 
     assert number(PIL.__version__) >= number(least)
     if number(PIL.__version__)[0] > number(newest)[0]:
-        warnings.warn(f"Pillow {PIL.__version__} is newer than the newest that the document names, {newest}", stacklevel=1)
+        warnings.warn(
+            f"Pillow {PIL.__version__} is newer than the newest that the document names, {newest}", stacklevel=1
+        )
 
 
 def test_unknown_keywords_are_ignored_and_wrong_values_are_not():

@@ -56,7 +56,14 @@ def data() -> bytes:
 def test_workers_of_every_start_method_decode_the_same_pixels(data, tmp_path):
     (tmp_path / "x.sdf").write_bytes(data)
     (tmp_path / "workers.py").write_text(WORKERS)
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(tmp_path / "workers.py"), str(tmp_path / "x.sdf"), *STARTS]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore::DeprecationWarning",
+        str(tmp_path / "workers.py"),
+        str(tmp_path / "x.sdf"),
+        *STARTS,
+    ]
     root = str(Path(pillow_plugin.__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -88,14 +95,14 @@ def test_a_thousand_opens_leak_no_memory_and_no_handle(data, tmp_path, times):
         with Image.open(path) as image:
             assert image.size == (160, 128) and image.info
             if i % 5 == 0:
-                image.thumbnail((20, 20))           # from the preview
+                image.thumbnail((20, 20))  # from the preview
             if i % 5 == 1:
                 image.verify()
         if i % 5 == 2:
             with open(path, "rb") as stream:
                 Image.open(stream).getexif()
         if i % 100 == 0:
-            Image.open(path).load()                 # closes the file; the others are closed by their blocks
+            Image.open(path).load()  # closes the file; the others are closed by their blocks
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
@@ -107,13 +114,14 @@ def test_a_thousand_opens_leak_no_memory_and_no_handle(data, tmp_path, times):
             once(i)
         gc.collect()
     assert handles() == before
-    assert resident() - held < 8 << 20              # a leak of 3 kB an open, less than the file's own parse, would show
+    assert resident() - held < 8 << 20  # a leak of 3 kB an open, less than the file's own parse, would show
 
 
 def stop_at(call: int):
     def progress(done: int, total: int) -> None:
         if done == call:
             raise InterruptedError("the user closed the window")
+
     return progress
 
 
@@ -130,7 +138,7 @@ def test_cancelling_a_load_from_the_progress_callback_leaves_nothing_broken(data
                     image.load()
             image.info["kept"] = "yes"
             pillow_plugin.register_sdf_opener()
-            assert image.tobytes() == whole                             # the same image, loaded after all
+            assert image.tobytes() == whole  # the same image, loaded after all
             assert image.fp is None and image.info["kept"] == "yes"
     finally:
         pillow_plugin.register_sdf_opener()

@@ -43,10 +43,16 @@ def coded(image: Image.Image, form: str) -> bytes:
 @clause("3.6")
 def test_a_thumbnail_comes_from_the_preview_and_loads_no_torch(data, source, tmp_path):
     (tmp_path / "x.sdf").write_bytes(data)
-    code = ("import sys, pillow_plugin\nfrom PIL import Image\n"
-            f"with Image.open({str(tmp_path / 'x.sdf')!r}) as im:\n    im.thumbnail((64, 64))\n    im.save({str(tmp_path / 'x.png')!r})\n"
-            "print({'torch', 'numpy'} & set(sys.modules))")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    code = (
+        "import sys, pillow_plugin\nfrom PIL import Image\n"
+        f"with Image.open({str(tmp_path / 'x.sdf')!r}) as im:\n    im.thumbnail((64, 64))\n    "
+        f"im.save({str(tmp_path / 'x.png')!r})\n"
+        "print({'torch', 'numpy'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "set()"
+    )
     with Image.open(tmp_path / "x.png") as small:
         assert small.size == (64, 43) and psnr(small, source.resize((64, 43), reducing_gap=3.0)) > 28
 
@@ -81,13 +87,20 @@ def test_previews_have_the_mode_of_the_picture(mode):
 def test_a_preview_that_breaks_a_rule_is_passed_over(data, source):
     good = with_preview(data, coded(source.resize((60, 40)), "JPEG"))
     assert opened(good).preview.size == (60, 40)
-    wrong = [b"", b"RIFFjunk", coded(source.resize((60, 40)), "PNG"), coded(source.resize((60, 48)), "JPEG"), coded(source, "JPEG"),
-             coded(source.resize((60, 40)), "WEBP")[:-20], coded(source.resize((60, 40)), "JPEG").ljust((1 << 20) + 1, b"\0")]
+    wrong = [
+        b"",
+        b"RIFFjunk",
+        coded(source.resize((60, 40)), "PNG"),
+        coded(source.resize((60, 48)), "JPEG"),
+        coded(source, "JPEG"),
+        coded(source.resize((60, 40)), "WEBP")[:-20],
+        coded(source.resize((60, 40)), "JPEG").ljust((1 << 20) + 1, b"\0"),
+    ]
     for body in wrong:
         image = opened(with_preview(data, body))
         assert image.preview is None
         image.draft(None, (60, 40))
-        assert image.size == (75, 50)                   # a quarter, from the payload
+        assert image.size == (75, 50)  # a quarter, from the payload
     flipped = bytearray(good)
     flipped[good.index(b"JFIF") + 40] ^= 1
     assert opened(bytes(flipped)).preview is None
@@ -102,7 +115,7 @@ def test_a_truncated_file_without_a_whole_step_shows_its_preview_where_allowed(d
         image.load()
         assert image.size == source.size and psnr(image, source) > 20
     with pytest.raises(Truncated):
-        opened(data[: file.chunks[1].end - 1]).load()       # not even the preview is whole
+        opened(data[: file.chunks[1].end - 1]).load()  # not even the preview is whole
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
     with pytest.raises(Truncated):
         opened(data[: file.chunks[1].end]).load()

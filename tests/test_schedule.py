@@ -15,11 +15,12 @@ from sdf_format.errors import BadFile, Unsupported
 
 clause = pytest.mark.clause
 
-LAW_FIELDS = dict(steps=40, end=64, slope=40, bend=-4)        # ends at 2 nat
+LAW_FIELDS = dict(steps=40, end=64, slope=40, bend=-4)  # ends at 2 nat
 CELLS = 96 * 64
 
 
 # --- §4.2.1 the law
+
 
 @clause("4.2.1")
 @given(st.integers(1, 255), st.integers(0, 2**31 - 1))
@@ -38,16 +39,19 @@ def test_every_small_payload_is_spent_exactly():
 
 @clause("4.2.1")
 def test_the_laws_bits_are_rounded_down_at_every_border():
-    assert schedule.law_bits(3, 100) == (11, 33, 56)           # borders 0, 11.1, 44.4, 100
-    assert schedule.law_bits(4, 8) == (0, 2, 2, 4)             # borders 0, 0.5, 2, 4.5, 8
+    assert schedule.law_bits(3, 100) == (11, 33, 56)  # borders 0, 11.1, 44.4, 100
+    assert schedule.law_bits(4, 8) == (0, 2, 2, 4)  # borders 0, 0.5, 2, 4.5, 8
 
 
 @clause("4.2.1")
-@pytest.mark.parametrize("fields, levels", [
-    (dict(steps=1, end=-3, slope=99, bend=60), [-3 / 32]),
-    (dict(steps=2, end=32, slope=32, bend=0), [1 - 2 * math.log(2), 1]),
-    (dict(steps=2, end=32, slope=32, bend=-32), [1 - 2 * math.log(2) - math.log(2) ** 2, 1]),
-])
+@pytest.mark.parametrize(
+    "fields, levels",
+    [
+        (dict(steps=1, end=-3, slope=99, bend=60), [-3 / 32]),
+        (dict(steps=2, end=32, slope=32, bend=0), [1 - 2 * math.log(2), 1]),
+        (dict(steps=2, end=32, slope=32, bend=-32), [1 - 2 * math.log(2) - math.log(2) ** 2, 1]),
+    ],
+)
 def test_the_laws_levels_end_at_their_end(fields, levels):
     assert expand(LAW, fields, 800, CELLS).levels == pytest.approx(levels, abs=1e-12)
 
@@ -69,26 +73,36 @@ def test_a_law_has_a_step():
 
 # --- §4.2 what all forms keep to
 
+
 @clause("4.2")
-@pytest.mark.parametrize("form, fields", [
-    (LAW, dict(LAW_FIELDS, slope=0, bend=0)),
-    (LAW, dict(LAW_FIELDS, slope=0, bend=16)),
-    (INLINE, dict(steps=2, first=0, rises=[0], bits=[400, 400])),
-])
+@pytest.mark.parametrize(
+    "form, fields",
+    [
+        (LAW, dict(LAW_FIELDS, slope=0, bend=0)),
+        (LAW, dict(LAW_FIELDS, slope=0, bend=16)),
+        (INLINE, dict(steps=2, first=0, rises=[0], bits=[400, 400])),
+    ],
+)
 def test_levels_shall_rise(form, fields):
     with pytest.raises(BadFile, match="must rise"):
         expand(form, fields, 800, CELLS)
 
 
 @clause("4.2")
-@pytest.mark.parametrize("form, fields, good", [
-    (LAW, dict(steps=1, end=511, slope=0, bend=0), True), (LAW, dict(steps=255, end=-300, slope=127, bend=0), False),
-    (LAW, dict(steps=1, end=-512, slope=0, bend=0), True), (LAW, dict(steps=2, end=-512, slope=1, bend=0), False),
-    (INLINE, dict(steps=1, first=1024, rises=[], bits=[800]), True), (INLINE, dict(steps=1, first=1025, rises=[], bits=[800]), False),
-    (INLINE, dict(steps=2, first=-1024, rises=[2048], bits=[400, 400]), True),
-    (INLINE, dict(steps=2, first=-1024, rises=[2049], bits=[400, 400]), False),
-    (INLINE, dict(steps=2, first=-1025, rises=[9], bits=[400, 400]), False),
-])
+@pytest.mark.parametrize(
+    "form, fields, good",
+    [
+        (LAW, dict(steps=1, end=511, slope=0, bend=0), True),
+        (LAW, dict(steps=255, end=-300, slope=127, bend=0), False),
+        (LAW, dict(steps=1, end=-512, slope=0, bend=0), True),
+        (LAW, dict(steps=2, end=-512, slope=1, bend=0), False),
+        (INLINE, dict(steps=1, first=1024, rises=[], bits=[800]), True),
+        (INLINE, dict(steps=1, first=1025, rises=[], bits=[800]), False),
+        (INLINE, dict(steps=2, first=-1024, rises=[2048], bits=[400, 400]), True),
+        (INLINE, dict(steps=2, first=-1024, rises=[2049], bits=[400, 400]), False),
+        (INLINE, dict(steps=2, first=-1025, rises=[9], bits=[400, 400]), False),
+    ],
+)
 def test_levels_stay_within_16_nat(form, fields, good):
     if good:
         assert sum(expand(form, fields, 800, CELLS).bits) == 800
@@ -139,7 +153,9 @@ def test_steps_are_taken_until_the_payload_is_used_up(registered, gain):
         assert list(plan.levels[:-1]) == before
         low = math.exp(before[-1]) if before else 0
         share = plan.bits[-1] / grants[len(plan.bits) - 1]
-        assert math.exp(plan.levels[-1]) == pytest.approx(low + share * (math.exp(last) - low)) and (share < 1 or plan.levels[-1] == last)
+        assert math.exp(plan.levels[-1]) == pytest.approx(low + share * (math.exp(last) - low)) and (
+            share < 1 or plan.levels[-1] == last
+        )
 
 
 @clause("4.2.2")
@@ -150,7 +166,7 @@ def test_an_empty_payload_takes_no_step(registered):
 @clause("4.2.2")
 def test_a_payload_longer_than_its_table_is_bad(registered):
     number, entry = registered
-    most = -(-sum(granted(entry)) // 8) * 8                     # the last byte may be padded
+    most = -(-sum(granted(entry)) // 8) * 8  # the last byte may be padded
     assert sum(expand(REGISTERED, dict(table=number, gain=64), most, CELLS).bits) == sum(granted(entry))
     with pytest.raises(BadFile, match="more than schedule"):
         expand(REGISTERED, dict(table=number, gain=64), most + 8, CELLS)
@@ -166,9 +182,20 @@ def test_an_unknown_table_is_unsupported():
 
 # --- §4.2.3 inline
 
+
 @clause("4.2.3")
-@pytest.mark.parametrize("bits, good", [([300, 500], True), ([300, 493], True), ([300, 492], False), ([300, 501], False), ([0, 800], True),
-                                        ([0, 0], False), ([2**32 - 1, 800], False)])
+@pytest.mark.parametrize(
+    "bits, good",
+    [
+        ([300, 500], True),
+        ([300, 493], True),
+        ([300, 492], False),
+        ([300, 501], False),
+        ([0, 800], True),
+        ([0, 0], False),
+        ([2**32 - 1, 800], False),
+    ],
+)
 def test_inline_bits_fill_the_payload_but_for_its_last_byte(bits, good):
     fields = dict(steps=2, first=-64, rises=[32], bits=bits)
     if good:
@@ -180,14 +207,18 @@ def test_inline_bits_fill_the_payload_but_for_its_last_byte(bits, good):
 
 # --- the bytes of the three forms
 
+
 @clause("4.2.1", "4.2.2", "4.2.3")
-@pytest.mark.parametrize("form, data, fields", [
-    (LAW, "28 10 14 7c", LAW_FIELDS),                               # 00101000 0001000000 0101000 1111100
-    (REGISTERED, "01 c0 01", dict(table=1, gain=192)),
-    (INLINE, "03 7f 20 81 01 64 00 ac 02", dict(steps=3, first=-64, rises=[32, 129], bits=[100, 0, 300])),
-    (INLINE, "01 02 08", dict(steps=1, first=1, rises=[], bits=[8])),
-    (INLINE, "00 02", dict(steps=0, first=1, rises=[], bits=[])),
-])
+@pytest.mark.parametrize(
+    "form, data, fields",
+    [
+        (LAW, "28 10 14 7c", LAW_FIELDS),  # 00101000 0001000000 0101000 1111100
+        (REGISTERED, "01 c0 01", dict(table=1, gain=192)),
+        (INLINE, "03 7f 20 81 01 64 00 ac 02", dict(steps=3, first=-64, rises=[32, 129], bits=[100, 0, 300])),
+        (INLINE, "01 02 08", dict(steps=1, first=1, rises=[], bits=[8])),
+        (INLINE, "00 02", dict(steps=0, first=1, rises=[], bits=[])),
+    ],
+)
 def test_a_form_is_spelled_as_specified(form, data, fields):
     data = bytes.fromhex(data)
     read = parse(schedule.FORMS[form], data, "here")

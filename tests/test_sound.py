@@ -49,9 +49,22 @@ rates = st.sampled_from(RATES) | st.integers(1000, 1000000)
 
 
 @clause("3.3")
-@given(st.builds(Header, width=st.just(0), height=st.just(0), mode=st.sampled_from([*SOUNDS]), kind=st.integers(0, 15), model=st.just(0),
-                 weights=st.binary(min_size=32, max_size=32), parameters=st.binary(max_size=40), channels=st.integers(1, 65535),
-                 cell=st.integers(1, 65535), length=st.integers(1, 2**32 - 1), rate=rates))
+@given(
+    st.builds(
+        Header,
+        width=st.just(0),
+        height=st.just(0),
+        mode=st.sampled_from([*SOUNDS]),
+        kind=st.integers(0, 15),
+        model=st.just(0),
+        weights=st.binary(min_size=32, max_size=32),
+        parameters=st.binary(max_size=40),
+        channels=st.integers(1, 65535),
+        cell=st.integers(1, 65535),
+        length=st.integers(1, 2**32 - 1),
+        rate=rates,
+    )
+)
 def test_what_is_built_is_read_back(header):
     assert scanned(chunks.build(header, b"payload")) == header
 
@@ -61,10 +74,17 @@ def test_table_3_3_lists_the_rates_of_the_code():
 
 
 @clause("3.3")
-@pytest.mark.parametrize("width, height, rest, wrong", [
-    (0, 0, b"", "length"), (1, 12, b"", "rate"), (1, 999, b"", "rate"), (1, 1000001, b"", "rate"), (1, 48000, b"", "has a number"),
-    (1, 0, varint(64) + varint(65536), "latent"),
-])
+@pytest.mark.parametrize(
+    "width, height, rest, wrong",
+    [
+        (0, 0, b"", "length"),
+        (1, 12, b"", "rate"),
+        (1, 999, b"", "rate"),
+        (1, 1000001, b"", "rate"),
+        (1, 48000, b"", "has a number"),
+        (1, 0, varint(64) + varint(65536), "latent"),
+    ],
+)
 def test_a_header_that_breaks_a_rule_is_refused(width, height, rest, wrong):
     body = header_body(width=width, height=height, layout=b"\x04", model=0, rest=bytes(32) + (rest or b"\x40\x08"))
     with pytest.raises(BadFile, match=f"§3.3 {wrong}|{wrong}"):
@@ -72,7 +92,10 @@ def test_a_header_that_breaks_a_rule_is_refused(width, height, rest, wrong):
 
 
 @clause("3.3")
-@pytest.mark.parametrize("change", [dict(length=0), dict(length=2**32), dict(rate=999), dict(rate=1000001), dict(mode="RGB"), dict(cell=65536)])
+@pytest.mark.parametrize(
+    "change",
+    [dict(length=0), dict(length=2**32), dict(rate=999), dict(rate=1000001), dict(mode="RGB"), dict(cell=65536)],
+)
 def test_a_header_that_cannot_be_read_is_not_written(change):
     with pytest.raises(BadInput):
         chunks.build(dataclasses.replace(HEADER, **change), b"")
@@ -82,7 +105,9 @@ def test_a_header_that_cannot_be_read_is_not_written(change):
 def test_a_sound_is_no_picture_and_says_how_to_hear_it():
     data = chunks.build(HEADER, b"payload")
     for read in (lambda: Image.open(io.BytesIO(data)), lambda: codec.decode_bytes(data)):
-        with pytest.raises(IsSound, match=r"sound \(stereo, 44100 Hz, 7\.5 s\), not a picture; `sdf decode FILE.sdf FILE.wav`"):
+        with pytest.raises(
+            IsSound, match=r"sound \(stereo, 44100 Hz, 7\.5 s\), not a picture; `sdf decode FILE.sdf FILE.wav`"
+        ):
             read()
 
 
@@ -90,7 +115,8 @@ def test_info_shows_what_sound_it_is():
     data = chunks.build(HEADER, b"payload")
     facts = report.describe(io.BytesIO(data), len(data))
     assert {k: facts[k] for k in ("samples", "sample_rate", "channels", "seconds", "mode")} == dict(
-        samples=329728, sample_rate=44100, channels=2, seconds=7.477, mode="stereo")
+        samples=329728, sample_rate=44100, channels=2, seconds=7.477, mode="stereo"
+    )
     assert facts["bits_per_second"] == round(8 * len(data) * 44100 / 329728) and "width" not in facts
 
 
@@ -119,7 +145,13 @@ def test_any_length_rate_and_number_of_channels(count, rate, planes, of_model, f
     samples = tone(1, rate, planes)[:, :count]
     data = sound.encode(samples, rate, model_name=str(folders[of_model]), bits=8, device="cpu").data
     header = scanned(data)
-    assert (header.length, header.rate, SOUNDS[header.mode], header.channels, header.cell) == (count, rate, planes, 3, 8)
+    assert (header.length, header.rate, SOUNDS[header.mode], header.channels, header.cell) == (
+        count,
+        rate,
+        planes,
+        3,
+        8,
+    )
     back, found = sound.decode(io.BytesIO(data), device="cpu")
     assert back.shape == (planes, count) and found == rate and back.dtype == np.float32 and np.abs(back).max() <= 1
     assert sound.encode(samples, rate, model_name=str(folders[of_model]), bits=8, device="cpu").data == data
@@ -143,7 +175,9 @@ def test_resampling_keeps_time_and_pitch():
     wave = tone(1, 48000)
     there = sound.resampled(wave, 48000, 8000, 8000)
     np.testing.assert_allclose(there[0, 100:-100], tone(1, 8000)[0, 100:-100], atol=1e-3)
-    np.testing.assert_allclose(sound.resampled(there, 8000, 48000, 48000)[0, 1000:-1000], wave[0, 1000:-1000], atol=1e-3)
+    np.testing.assert_allclose(
+        sound.resampled(there, 8000, 48000, 48000)[0, 1000:-1000], wave[0, 1000:-1000], atol=1e-3
+    )
     assert sound.resampled(wave, 48000, 48000, 48010).shape == (1, 48010)
 
 
@@ -151,9 +185,15 @@ def test_sounds_that_cannot_be_written(folders, tmp_path):
     own = str(folders[2])
     good = tone(0.1, 8000)
     for samples, rate, options, said in (
-        (np.zeros((3, 8)), 8000, {}, "mix more channels down"), (np.zeros((1, 0)), 8000, {}, r"shape \(1, 0\)"), (np.zeros(8), 8000, {}, "wanted"),
-        (np.zeros((1, 8), np.int16), 8000, {}, "int16"), (good * np.nan, 8000, {}, "not finite"), (good, 999, {}, "rate: 999"),
-        (good, 44100.5, {}, "whole number"), (good, 8000, dict(kind="diffc"), "autoencoder alone"), (good, 8000, dict(target_bytes=70), "too few|more than"),
+        (np.zeros((3, 8)), 8000, {}, "mix more channels down"),
+        (np.zeros((1, 0)), 8000, {}, r"shape \(1, 0\)"),
+        (np.zeros(8), 8000, {}, "wanted"),
+        (np.zeros((1, 8), np.int16), 8000, {}, "int16"),
+        (good * np.nan, 8000, {}, "not finite"),
+        (good, 999, {}, "rate: 999"),
+        (good, 44100.5, {}, "whole number"),
+        (good, 8000, dict(kind="diffc"), "autoencoder alone"),
+        (good, 8000, dict(target_bytes=70), "too few|more than"),
         (good, 8000, dict(quality=3), "means nothing"),
     ):
         with pytest.raises((BadInput, Unsupported), match=said):
@@ -176,10 +216,16 @@ def test_files_that_cannot_be_decoded(folders, tmp_path, monkeypatch):
 
     autoencoder().save_pretrained(tmp_path / "kl")
     for file_, error, said in (
-        (changed(channels=4), BadFile, "a latent of 4 channels"), (changed(cell=16), BadFile, "cells of 16"), (changed(mode="stereo"), BadFile, "a model of mono"),
-        (changed(length=8000), BadFile, "ends before"), (changed(length=2**32 - 1), TooMuch, "most_samples"), (changed(length=2**31, rate=192000), TooMuch, "most_samples"),
-        (changed(weights=bytes(32)), MissingModel, "unregistered weights"), (changed(weights=loading.find(tmp_path / "kl").sha256), BadFile, "a model of pictures"),
-        (changed(mode="L", width=8, height=8), BadFile, "a picture of a model of sound"), (changed(kind=parameters.DIFFC, parameters=parameters.build(LAW)), Unsupported, "autoencoder alone"),
+        (changed(channels=4), BadFile, "a latent of 4 channels"),
+        (changed(cell=16), BadFile, "cells of 16"),
+        (changed(mode="stereo"), BadFile, "a model of mono"),
+        (changed(length=8000), BadFile, "ends before"),
+        (changed(length=2**32 - 1), TooMuch, "most_samples"),
+        (changed(length=2**31, rate=192000), TooMuch, "most_samples"),
+        (changed(weights=bytes(32)), MissingModel, "unregistered weights"),
+        (changed(weights=loading.find(tmp_path / "kl").sha256), BadFile, "a model of pictures"),
+        (changed(mode="L", width=8, height=8), BadFile, "a picture of a model of sound"),
+        (changed(kind=parameters.DIFFC, parameters=parameters.build(LAW)), Unsupported, "autoencoder alone"),
     ):
         with pytest.raises(error, match=said):
             if chunks.scan(file_).header.sound:
@@ -211,14 +257,27 @@ def test_the_command_line_goes_there_and_back(folders, tmp_path, capsys):
     assert "0.25 s" in capsys.readouterr().out
     assert cli.main(["info", sdf]) == 0 and cli.main(["verify", sdf]) == 0 and cli.main(["dump", sdf]) == 0
     said = capsys.readouterr().out
-    for words in ("sample rate      11025", "channels         2", "seconds          0.25", "kind             lowbit", "§3.3 length 2756", "§3.3 rate 7", "§5.4 levels 16"):
+    for words in (
+        "sample rate      11025",
+        "channels         2",
+        "seconds          0.25",
+        "kind             lowbit",
+        "§3.3 length 2756",
+        "§3.3 rate 7",
+        "§5.4 levels 16",
+    ):
         assert words in said
     assert cli.main(["decode", sdf, flac, "--device", "cpu"]) == 0
     back, rate = soundfile.read(flac)
     assert back.shape == (2756, 2) and rate == 11025
     assert cli.main(["info", "--json", sdf]) == 0
     jsonschema.validate(json.loads(capsys.readouterr().out), json.loads((SPEC.parent / "info.schema.json").read_text()))
-    for arguments, said in ((["encode", wav, sdf], "needs --model"), (["encode", wav, sdf, "--model", own, "--quality", "3"], "--quality is for pictures"),
-                            (["decode", sdf, str(tmp_path / "x.png")], "no name for it"), (["decode", sdf, flac, "--realism", "1"], "for pictures"),
-                            (["decode", sdf, str(tmp_path / "none" / "x.wav")], "cannot be written"), (["encode", str(tmp_path / "no.wav"), sdf, "--model", own], "no.wav")):
+    for arguments, said in (
+        (["encode", wav, sdf], "needs --model"),
+        (["encode", wav, sdf, "--model", own, "--quality", "3"], "--quality is for pictures"),
+        (["decode", sdf, str(tmp_path / "x.png")], "no name for it"),
+        (["decode", sdf, flac, "--realism", "1"], "for pictures"),
+        (["decode", sdf, str(tmp_path / "none" / "x.wav")], "cannot be written"),
+        (["encode", str(tmp_path / "no.wav"), sdf, "--model", own], "no.wav"),
+    ):
         assert cli.main(arguments) == 1 and said in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""The commands that make the embedded model: what data preparation leaves out, and a run that resumes as if it had not stopped."""
+"""The commands that make the embedded model: what data preparation leaves out, and a run that resumes as if it had not
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from sdf_format.training import card, fit, plot, prepare
 def photograph(seed: int, side: int = 300) -> Image.Image:
     """Like `picture`, its hash unlike that of other seeds."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize((side + 40, side), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(
+        (side + 40, side), Image.Resampling.BICUBIC
+    )
     return Image.blend(coarse, picture(side + 40, side, seed), 0.3)
 
 
@@ -39,17 +43,32 @@ def test_preparation_leaves_out_what_should_not_be_trained_on(tmp_path, capsys):
     (tmp_path / "b/5 broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     photograph(6).save(tmp_path / "b/6 of the evaluation set.jpg", quality=60)
     photograph(6).save(tmp_path / "kodak/0.png")
-    command = ["--source", f"{tmp_path}/a=CC0", "--source", f"{tmp_path}/b=CC-BY", "--avoid", f"{tmp_path}/kodak", "--out"]
+    command = [
+        "--source",
+        f"{tmp_path}/a=CC0",
+        "--source",
+        f"{tmp_path}/b=CC-BY",
+        "--avoid",
+        f"{tmp_path}/kodak",
+        "--out",
+    ]
     prepare.main([*command, f"{tmp_path}/out"])
-    assert "2 photographs taken; left out: 1 cut-out, 2 duplicate, 1 evaluation, 1 flat, 1 grey, 1 small, 1 unreadable" in capsys.readouterr().out
+    assert (
+        "2 photographs taken; left out: 1 cut-out, 2 duplicate, 1 evaluation, 1 flat, 1 grey, 1 small, 1 unreadable"
+        in capsys.readouterr().out
+    )
     rows = json.loads((tmp_path / "out/MANIFEST.json").read_text())
     assert [(r["source"], r["path"], r["licence"]) for r in rows] == [("a", "0.png", "CC0"), ("b", "0.png", "CC-BY")]
-    assert [Image.open(tmp_path / "out" / r["file"]).size for r in rows] == [(340, 300), (541, 512)] == [(r["width"], r["height"]) for r in rows]
+    assert (
+        [Image.open(tmp_path / "out" / r["file"]).size for r in rows]
+        == [(340, 300), (541, 512)]
+        == [(r["width"], r["height"]) for r in rows]
+    )
     prepare.main([*command, f"{tmp_path}/twice"])
     for file in (tmp_path / "out").iterdir():
         assert (tmp_path / "twice" / file.name).read_bytes() == file.read_bytes()
     with pytest.raises(SystemExit):
-        prepare.main([*command, f"{tmp_path}/out"])         # never into a folder with files
+        prepare.main([*command, f"{tmp_path}/out"])  # never into a folder with files
 
 
 def test_a_run_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
@@ -61,9 +80,24 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+
         def command(run: str) -> list[str]:
-            return ["--data", f"{tmp_path}/data", "--run", f"{tmp_path}/{run}", "--steps", "4", "--batch", "2", "--crop", "32", "--save-minutes", "0",
-                    "--device", "cpu"]
+            return [
+                "--data",
+                f"{tmp_path}/data",
+                "--run",
+                f"{tmp_path}/{run}",
+                "--steps",
+                "4",
+                "--batch",
+                "2",
+                "--crop",
+                "32",
+                "--save-minutes",
+                "0",
+                "--device",
+                "cpu",
+            ]
 
         fit.main(command("straight"))
         validate, calls = fit.validate, []
@@ -90,12 +124,17 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
     assert "<svg" in (tmp_path / "log.svg").read_text()
     (tmp_path / "data/MANIFEST.json").write_text(json.dumps([{"source": "made", "licence": "CC0"}] * 3))
     written = tmp_path / "card.md"
-    for _ in range(2):          # writing again changes nothing
+    for _ in range(2):  # writing again changes nothing
         card.main(["--run", f"{tmp_path}/straight", "--data", f"{tmp_path}/data", f"{written}"])
         text = written.read_text()
         weights = (tmp_path / "straight/weights.safetensors").read_bytes()
         assert f"{sum(p.numel() for p in TinyNet(outer=16, inner=16, embedding=8).parameters()):,} parameters" in text
-        assert hashlib.sha256(weights).hexdigest() in text and "| 3 | made | CC0 |" in text and text.count("## ") == 0 and "steps 4" in text
+        assert (
+            hashlib.sha256(weights).hexdigest() in text
+            and "| 3 | made | CC0 |" in text
+            and text.count("## ") == 0
+            and "steps 4" in text
+        )
         assert text.count("| 20 |") == 1
     written.write_text("no marks")
     with pytest.raises(SystemExit):

@@ -24,12 +24,17 @@ def projection(shift: torch.Tensor, bits: int, word_bits: int, seed: int) -> flo
 
 
 @clause("6.5.1", "6.5.2", "6.5.3")
-@pytest.mark.parametrize("dimensions, bits, word_bits", [(1, 1, 8), (5, 5, 8), (257, 18, 18), (600, 0, 8), (600, 600, 12), (2100, 2048, 8), (2100, 2049, 12)])
+@pytest.mark.parametrize(
+    "dimensions, bits, word_bits",
+    [(1, 1, 8), (5, 5, 8), (257, 18, 18), (600, 0, 8), (600, 600, 12), (2100, 2048, 8), (2100, 2049, 12)],
+)
 def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, word_bits):
     own = some_bits(bits)
     words = [(2654435769 * state % 2**32) >> (32 - word_bits) for state in states_of(own.tolist(), 2048, 32)]
     z = tree.receive(own, dimensions, word_bits, 77, 5)
-    assert z.dtype == torch.float32 and (z.double() * 65536).tolist() == plain_codewords(words, dimensions, word_bits, 77, 5)
+    assert z.dtype == torch.float32 and (z.double() * 65536).tolist() == plain_codewords(
+        words, dimensions, word_bits, 77, 5
+    )
 
 
 @clause("6.5.3")
@@ -44,8 +49,10 @@ def test_the_test_vector_of_the_specification():
 @pytest.mark.parametrize("bits", [1, 2, 5, 8])
 def test_of_few_walks_the_best_is_found(bits):
     shift = shift_of(1000, 700, bits)
-    best = max(itertools.product((0, 1), repeat=bits),
-               key=lambda own: float(tree.receive(np.array(own, np.uint8), 700, 9, 4, 2).double() @ shift.double()))
+    best = max(
+        itertools.product((0, 1), repeat=bits),
+        key=lambda own: float(tree.receive(np.array(own, np.uint8), 700, 9, 4, 2).double() @ shift.double()),
+    )
     assert tree.send(shift, bits, 9, 4, 2).tolist() == list(best)
 
 
@@ -58,8 +65,18 @@ def test_the_projection_meets_its_shift_and_does_not_overshoot(norm):
 
 
 @clause("6.5.4")
-@pytest.mark.parametrize("bits, dimensions, kept", [(1, 2048, None), (6, 2048, None), (25, 4096, None), (200, 8192, None), (600, 9600, 256), (2500, 60_000, 1024),
-                                                    (2000, 20_000, 2048)])
+@pytest.mark.parametrize(
+    "bits, dimensions, kept",
+    [
+        (1, 2048, None),
+        (6, 2048, None),
+        (25, 4096, None),
+        (200, 8192, None),
+        (600, 9600, 256),
+        (2500, 60_000, 1024),
+        (2000, 20_000, 2048),
+    ],
+)
 def test_capacity_is_what_a_step_delivers(bits, dimensions, kept, monkeypatch):
     if kept:
         monkeypatch.setattr(tree, "WIDTHS", (kept, kept))
@@ -74,7 +91,12 @@ def test_capacity_is_what_a_step_delivers(bits, dimensions, kept, monkeypatch):
 def test_it_delivers_more_than_the_trellis_of_its_size():
     shifts = [shift_of(1000, 20_000, s) for s in range(4)]
     ours = np.mean([projection(m, 400, 12, s) ** 2 for s, m in enumerate(shifts)])
-    others = np.mean([float(trellis.receive(trellis.send(m, 400, 12, s, 3), len(m), 12, s, 3).double() @ m.double()) ** 2 / 1e6 for s, m in enumerate(shifts)])
+    others = np.mean(
+        [
+            float(trellis.receive(trellis.send(m, 400, 12, s, 3), len(m), 12, s, 3).double() @ m.double()) ** 2 / 1e6
+            for s, m in enumerate(shifts)
+        ]
+    )
     assert ours > 1.01 * others
 
 
@@ -82,8 +104,15 @@ def test_it_delivers_more_than_the_trellis_of_its_size():
 def test_effort_delivers_more_in_the_same_bits(monkeypatch):
     monkeypatch.setattr(tree, "WIDTHS", (16, 64))
     shifts = [shift_of(1000, 20_000, s) for s in range(4)]
-    met = [np.mean([float(tree.receive(tree.send(m, 400, 12, s, 3, e), len(m), 12, s, 3).double() @ m.double()) ** 2 for s, m in enumerate(shifts)])
-           for e in tree.EFFORTS]
+    met = [
+        np.mean(
+            [
+                float(tree.receive(tree.send(m, 400, 12, s, 3, e), len(m), 12, s, 3).double() @ m.double()) ** 2
+                for s, m in enumerate(shifts)
+            ]
+        )
+        for e in tree.EFFORTS
+    ]
     assert met[2] > 1.01 * met[1] > 1.01**2 * met[0]
     assert [tree.width(2000, e) for e in tree.EFFORTS] == [64, 128, 256]
     assert tree.capacity(400, 12, 20_000, 2) > tree.capacity(400, 12, 20_000, 0)
@@ -91,8 +120,13 @@ def test_effort_delivers_more_in_the_same_bits(monkeypatch):
 
 @clause("6.5.4")
 def test_a_sent_displacement_is_marginally_normal():
-    z = np.concatenate([tree.receive(tree.send(shift_of(15, 4099, s), 250, 10, s, 0), 4099, 10, s, 0).double().numpy() for s in range(25)])
-    z += np.random.default_rng(1).uniform(-1 / 128, 1 / 128, len(z))       # z lies on a lattice of 1/64
+    z = np.concatenate(
+        [
+            tree.receive(tree.send(shift_of(15, 4099, s), 250, 10, s, 0), 4099, 10, s, 0).double().numpy()
+            for s in range(25)
+        ]
+    )
+    z += np.random.default_rng(1).uniform(-1 / 128, 1 / 128, len(z))  # z lies on a lattice of 1/64
     assert stats.kstest(z, "norm").pvalue > 0.01
 
 

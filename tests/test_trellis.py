@@ -1,4 +1,6 @@
-"""The trellis coder (§6.3): a receiver that is exact everywhere, a sender that is the best path, and what both deliver."""
+"""The trellis coder (§6.3): a receiver that is exact everywhere, a sender that is the best path, and what both
+deliver.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,22 @@ def projection(shift: torch.Tensor, bits: int, state_bits: int, seed: int) -> fl
 
 # --- the receiver is exact
 
-SIZES = [(1, 1, 8), (2, 1, 9), (3, 2, 8), (5, 5, 8), (12, 12, 10), (255, 7, 8), (256, 11, 12), (257, 18, 18), (600, 0, 8), (600, 600, 8),
-         (700, 17, 18), (1030, 1024, 8), (1100, 1025, 12), (3001, 3000, 9)]
+SIZES = [
+    (1, 1, 8),
+    (2, 1, 9),
+    (3, 2, 8),
+    (5, 5, 8),
+    (12, 12, 10),
+    (255, 7, 8),
+    (256, 11, 12),
+    (257, 18, 18),
+    (600, 0, 8),
+    (600, 600, 8),
+    (700, 17, 18),
+    (1030, 1024, 8),
+    (1100, 1025, 12),
+    (3001, 3000, 9),
+]
 
 
 @clause("6.3.1", "6.3.2", "6.3.3", "6.3.4", "6.3.5", "6.3.6", "6.3.7")
@@ -46,7 +62,9 @@ def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, st
     own = some_bits(bits)
     z = trellis.receive(own, dimensions, state_bits, 77, 5)
     assert z.dtype == torch.float32 and z.shape == (dimensions,)
-    assert (z.double() * 65536).tolist() == plain_codewords(states_of(own.tolist(), 1024, state_bits), dimensions, state_bits, 77, 5)
+    assert (z.double() * 65536).tolist() == plain_codewords(
+        states_of(own.tolist(), 1024, state_bits), dimensions, state_bits, 77, 5
+    )
 
 
 @clause("6.3.7")
@@ -66,12 +84,23 @@ def test_the_test_vector_of_the_specification():
 
 
 @clause("6.3.7")
-@pytest.mark.parametrize("environment", [{"OPENBLAS_CORETYPE": "Prescott"}, {"OPENBLAS_CORETYPE": "Haswell"},
-                                         {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OPENBLAS_CORETYPE": "Prescott"},
+        {"OPENBLAS_CORETYPE": "Haswell"},
+        {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"},
+    ],
+)
 def test_the_test_vector_does_not_depend_on_the_matrix_product(environment):
     code = "import test_trellis as t; print(t.fingerprint(t.trellis.receive(t.some_bits(t.VECTOR_LENGTH), **t.VECTOR)))"
     path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment | {"PYTHONPATH": path}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.strip() == VECTOR_SHA256, done.stderr
 
 
@@ -126,8 +155,17 @@ def test_the_dealt_order_is_a_permutation_for_every_size():
 
 
 @clause("6.3.1")
-@pytest.mark.parametrize("bits, lengths", [(1, [1]), (1024, [1024]), (1025, [512, 513]), (3000, [1000] * 3), (2049, [683] * 3),
-                                           (4097, [819, 819, 820, 819, 820])])
+@pytest.mark.parametrize(
+    "bits, lengths",
+    [
+        (1, [1]),
+        (1024, [1024]),
+        (1025, [512, 513]),
+        (3000, [1000] * 3),
+        (2049, [683] * 3),
+        (4097, [819, 819, 820, 819, 820]),
+    ],
+)
 def test_walks_are_nearly_equal_and_at_most_1024_branches(bits, lengths):
     assert np.diff(trellis.walk_borders(bits)).tolist() == lengths
 
@@ -142,8 +180,11 @@ def test_a_state_is_the_last_bits_of_its_own_walk():
 
 # --- what is received looks like noise
 
+
 @clause("6.3.7")
-@pytest.mark.parametrize("dimensions, bits, state_bits", [(20_000, 0, 8), (20_000, 1, 8), (20_480, 300, 12), (20_001, 3000, 18)])
+@pytest.mark.parametrize(
+    "dimensions, bits, state_bits", [(20_000, 0, 8), (20_000, 1, 8), (20_480, 300, 12), (20_001, 3000, 18)]
+)
 def test_a_displacement_is_marginally_normal(dimensions, bits, state_bits):
     z = trellis.receive(some_bits(bits), dimensions, state_bits, 31, 9).double().numpy()
     assert stats.kstest(z, "norm").pvalue > 0.01
@@ -154,19 +195,24 @@ def test_a_displacement_is_marginally_normal(dimensions, bits, state_bits):
 @clause("6.3.8")
 def test_a_sent_displacement_is_marginally_normal():
     shifts = [shift_of(15, 4099, seed) for seed in range(25)]
-    z = np.concatenate([trellis.receive(trellis.send(m, 250, 8, s, 0), 4099, 8, s, 0).double().numpy() for s, m in enumerate(shifts)])
+    z = np.concatenate(
+        [trellis.receive(trellis.send(m, 250, 8, s, 0), 4099, 8, s, 0).double().numpy() for s, m in enumerate(shifts)]
+    )
     assert stats.kstest(z, "norm").pvalue > 0.01
 
 
 @clause("6.3.8")
 def test_what_is_left_of_a_sent_displacement_without_its_shift_looks_like_noise():
     shift = shift_of(15, 8192, 1)
-    rest = [(trellis.receive(trellis.send(shift, 250, 8, s, 0), 8192, 8, s, 0) - shift).double().numpy() for s in range(4)]
+    rest = [
+        (trellis.receive(trellis.send(shift, 250, 8, s, 0), 8192, 8, s, 0) - shift).double().numpy() for s in range(4)
+    ]
     assert stats.kstest(np.concatenate(rest), "norm").pvalue > 0.01
     assert np.mean(np.stack(rest) @ (shift.double().numpy() / 15)) == pytest.approx(0, abs=2)
 
 
 # --- what is delivered
+
 
 @clause("6.3.8")
 @pytest.mark.parametrize("norm", [0.5, 5, 15])
@@ -175,14 +221,16 @@ def test_the_projection_meets_its_shift_and_does_not_overshoot(norm, bits, state
     met = [projection(shift_of(norm, 8192, s), bits, state_bits, s) for s in range(10)]
     assert np.mean(met) == pytest.approx(norm, abs=1.2)
     best = math.sqrt(2 * math.log(2) * trellis.capacity(bits, state_bits))
-    assert norm < best - 2                              # so there was something to overshoot with
+    assert norm < best - 2  # so there was something to overshoot with
 
 
 @clause("6.3.8")
-@pytest.mark.parametrize("bits, state_bits, low", [(1, 8, 0.15), (9, 8, 0.45), (64, 8, 0.73), (400, 8, 0.76),
-                                                   (1300, 8, 0.71), (400, 10, 0.80), (400, 12, 0.83)])
+@pytest.mark.parametrize(
+    "bits, state_bits, low",
+    [(1, 8, 0.15), (9, 8, 0.45), (64, 8, 0.73), (400, 8, 0.76), (1300, 8, 0.71), (400, 10, 0.80), (400, 12, 0.83)],
+)
 def test_too_few_bits_deliver_nearly_all_they_can(bits, state_bits, low):
-    most = math.sqrt(2 * math.log(2) * bits)                # the projection of an ideal code
+    most = math.sqrt(2 * math.log(2) * bits)  # the projection of an ideal code
     met = [projection(shift_of(10 * most, 16384, s), bits, state_bits, s) for s in range(max(3, 200 // bits))]
     assert low < (np.mean(met) / most) ** 2 < 1
 
@@ -190,21 +238,38 @@ def test_too_few_bits_deliver_nearly_all_they_can(bits, state_bits, low):
 @clause("6.3.5", "6.3.8")
 @pytest.mark.parametrize("nonzero, bits", [(8, 50), (16, 200), (100, 500)])
 def test_a_shift_of_few_coordinates_is_met_like_a_dense_one(nonzero, bits):
-    dense, spiky = (np.mean([projection(shift_of(300, 8192, s, n), bits, 10, s) ** 2 for s in range(4)]) for n in (None, nonzero))
-    assert spiky > 0.9 * dense                              # unmixed: 0.03
+    dense, spiky = (
+        np.mean([projection(shift_of(300, 8192, s, n), bits, 10, s) ** 2 for s in range(4)]) for n in (None, nonzero)
+    )
+    assert spiky > 0.9 * dense  # unmixed: 0.03
 
 
 @clause("6.3.5", "6.3.8")
 def test_a_shift_of_one_coordinate_is_met():
-    dense, single = (np.mean([projection(shift_of(300, 8192, s, n), 40, 10, s) ** 2 for s in range(16)]) for n in (None, 1))
-    assert single > 0.75 * dense                            # mixing makes 256 places of it; unmixed: less than 0.02
+    dense, single = (
+        np.mean([projection(shift_of(300, 8192, s, n), 40, 10, s) ** 2 for s in range(16)]) for n in (None, 1)
+    )
+    assert single > 0.75 * dense  # mixing makes 256 places of it; unmixed: less than 0.02
     met = np.mean([projection(shift_of(3, 8192, s, 1), 40, 10, s) for s in range(60)])
     assert met == pytest.approx(3, abs=0.5)
 
 
 @clause("6.3.8")
-@pytest.mark.parametrize("bits, state_bits, dimensions", [(1, 8, 2048), (1, 12, 2048), (6, 10, 2048), (25, 8, 4096), (25, 13, 4096), (200, 8, 8192),
-                                                          (200, 14, 8192), (1100, 11, 50_000), (2500, 8, 30_000), (600, 12, 9600)])
+@pytest.mark.parametrize(
+    "bits, state_bits, dimensions",
+    [
+        (1, 8, 2048),
+        (1, 12, 2048),
+        (6, 10, 2048),
+        (25, 8, 4096),
+        (25, 13, 4096),
+        (200, 8, 8192),
+        (200, 14, 8192),
+        (1100, 11, 50_000),
+        (2500, 8, 30_000),
+        (600, 12, 9600),
+    ],
+)
 def test_capacity_is_what_a_step_delivers(bits, state_bits, dimensions):
     count = max(4, min(400, 3000 // bits))
     met = np.array([projection(shift_of(1000, dimensions, s), bits, state_bits, s) for s in range(count)])
@@ -219,11 +284,16 @@ def test_capacity_of_more_bits_and_states_is_more():
         values = [trellis.capacity(bits, state_bits) for bits in range(1025)]
         assert values[0] == 0 and values[1] == pytest.approx(0.2296, abs=1e-4) and (np.diff(values) > 0).all()
         assert 0.81 < trellis.capacity(100_000, state_bits) / 100_000 < trellis.EFFICIENCY[state_bits]
-        assert trellis.capacity(300, state_bits, 3000) < trellis.capacity(300, state_bits, 30_000) < trellis.capacity(300, state_bits)
+        assert (
+            trellis.capacity(300, state_bits, 3000)
+            < trellis.capacity(300, state_bits, 30_000)
+            < trellis.capacity(300, state_bits)
+        )
     assert (np.diff([trellis.capacity(700, state_bits) for state_bits in trellis.STATES]) > 0).all()
 
 
 # --- sizes
+
 
 @clause("6.3.1", "6.3.7", "6.3.8")
 @pytest.mark.parametrize("dimensions", [3333, 4096])
@@ -234,8 +304,11 @@ def test_any_number_of_bits_is_sent_and_received(dimensions, bits):
     assert sent.dtype == np.uint8 and sent.shape == (bits,) and set(sent.tolist()) <= {0, 1}
     z = trellis.receive(sent, dimensions, 8, 5, 6).double()
     assert z.isfinite().all() and abs(float(z.square().mean()) - 1) < 6 * math.sqrt(2 / dimensions)
-    if bits >= 1023:                                    # half of what an ideal code delivers, at up to a bit a dimension
-        assert float(z @ shift.double() / shift.double().norm()) > math.sqrt(0.45 * dimensions * (1 - 4 ** (-bits / dimensions)))
+    # half of what an ideal code delivers, at up to a bit a dimension
+    if bits >= 1023:
+        assert float(z @ shift.double() / shift.double().norm()) > math.sqrt(
+            0.45 * dimensions * (1 - 4 ** (-bits / dimensions))
+        )
 
 
 @clause("6.3.1", "6.3.8")
@@ -245,10 +318,11 @@ def test_a_tiny_latent_is_sent_and_received(dimensions, bits):
     sent = trellis.send(shift, bits, 8, 5, 6)
     z = trellis.receive(sent, dimensions, 8, 5, 6)
     assert sent.shape == (bits,)
-    assert set(z.abs().tolist()) == {1.0}       # there is nothing to mix
+    assert set(z.abs().tolist()) == {1.0}  # there is nothing to mix
 
 
 # --- the sender's path
+
 
 @clause("6.3.8")
 def test_sending_is_deterministic():
@@ -271,9 +345,11 @@ def test_sending_leaves_its_shift_alone():
 @pytest.mark.parametrize("dimensions", [10, 40, 300])
 def test_the_path_is_the_best_of_all(dimensions):
     for seed in range(3):
-        shift = shift_of(100, dimensions, seed)             # more than ten bits deliver, so nothing private is added
-        best = max(float(trellis.receive(np.array(p, np.uint8), dimensions, 8, seed, 1) @ shift)
-                   for p in itertools.product((0, 1), repeat=10))
+        shift = shift_of(100, dimensions, seed)  # more than ten bits deliver, so nothing private is added
+        best = max(
+            float(trellis.receive(np.array(p, np.uint8), dimensions, 8, seed, 1) @ shift)
+            for p in itertools.product((0, 1), repeat=10)
+        )
         sent = trellis.send(shift, 10, 8, seed, 1)
         assert float(trellis.receive(sent, dimensions, 8, seed, 1) @ shift) == pytest.approx(best, rel=1e-5)
 
@@ -320,7 +396,7 @@ def test_scores_are_the_inner_products_with_every_state(places, state_bits, spar
 def test_groups_of_walks_do_not_change_a_path(monkeypatch):
     shift = shift_of(1000, 9000, 1)
     together = trellis.send(shift, 5000, 8, 1, 1)
-    monkeypatch.setattr(trellis, "METRICS", 1 << 9)         # two walks at a time, then one
+    monkeypatch.setattr(trellis, "METRICS", 1 << 9)  # two walks at a time, then one
     monkeypatch.setattr(trellis, "SCORES", 1)
     assert (trellis.send(shift, 5000, 8, 1, 1) == together).all()
     monkeypatch.setattr(trellis, "SURVIVOR_BYTES", 1)

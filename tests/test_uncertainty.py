@@ -52,7 +52,9 @@ def test_the_same_file_gives_the_same_map_and_more_bytes_less_doubt(source, data
 def test_one_walk_serves_all_samples(data):
     totals = {}
     for number in (2, 5):
-        uncertainty.spread(io.BytesIO(data), number=number, progress=lambda done, total: totals.__setitem__(number, (done, total)))
+        uncertainty.spread(
+            io.BytesIO(data), number=number, progress=lambda done, total: totals.__setitem__(number, (done, total))
+        )
     assert totals[2][0] == totals[2][1] and totals[5][0] == totals[5][1]
     assert (totals[5][1] - totals[2][1]) == 3 * 8
 

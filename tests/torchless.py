@@ -1,4 +1,6 @@
-"""What the package does without torch, on every file of the suite: `python tests/torchless.py`, on any Python that has the other packages."""
+"""What the package does without torch, on every file of the suite: `python tests/torchless.py`, on any Python that has
+the other packages.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-sys.modules["torch"] = None             # type: ignore[assignment]
+sys.modules["torch"] = None  # type: ignore[assignment]
 
 from PIL import Image  # noqa: E402
 
 import pillow_plugin  # noqa: E402
-from sdf_format.cli import main as cli
-from sdf_format.container import chunks
+from sdf_format.cli import main as cli  # noqa: E402
+from sdf_format.container import chunks  # noqa: E402
 from sdf_format.errors import MissingModel, SdfError, Unsupported  # noqa: E402
 from sdf_format.inspect import dump, validate  # noqa: E402
 
@@ -32,7 +34,7 @@ def main() -> None:
     for entry in manifest["accepted"]:
         path, header = SUITE / entry["file"], entry["header"]
         with Image.open(path) if "width" in header else contextlib.nullcontext() as image:
-            if image is None:       # a sound
+            if image is None:  # a sound
                 continue
             assert (image.width, image.height, image.mode) == (header["width"], header["height"], header["mode"]), path
             assert image.info.get("text", {}) == header["metadata"].get("text", {}), path
@@ -50,12 +52,17 @@ def main() -> None:
             except SdfError as error:
                 assert error.code == entry["error"] and error.offset in entry["offsets"], entry["name"]
             else:
-                assert entry["error"] in (MissingModel.code, Unsupported.code) or entry["name"].startswith(("lowbit-", "palette-")), entry["name"]
+                assert entry["error"] in (MissingModel.code, Unsupported.code) or entry["name"].startswith(
+                    ("lowbit-", "palette-")
+                ), entry["name"]
     with Image.open(SUITE / "files" / "preview-webp.sdf") as image:
         image.thumbnail((8, 8))
         assert image.size[0] == 8
     pillow_plugin.unregister_sdf_opener()
-    print(f"Python {sys.version.split()[0]}, Pillow {Image.__version__}: {len(manifest['accepted'])} files accepted, {len(manifest['refused'])} refused")
+    print(
+        f"Python {sys.version.split()[0]}, Pillow {Image.__version__}: {len(manifest['accepted'])} files accepted, "
+        f"{len(manifest['refused'])} refused"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """SDF for programs that cannot be edited: `pillow_plugin` is imported as soon as the program has imported `PIL.Image`.
 
-Python calls `arm` when it starts: by sdf_autoload.start (Python 3.15 on, PEP 829) or by sdf_autoload.pth (before). A program without Pillow
-pays for the import of this module alone. SDF_AUTOLOAD=0 turns it off.
+Python calls `arm` when it starts: by sdf_autoload.start (Python 3.15 on, PEP 829) or by sdf_autoload.pth (before). A
+program without Pillow pays for the import of this module alone. SDF_AUTOLOAD=0 turns it off.
 """
 
 import os
@@ -31,7 +31,10 @@ def register():
 
 
 class Watch:
-    """Finds nothing itself. The loader that the other finders have for PIL.Image is made to register the format when it is done."""
+    """Finds nothing itself.
+
+    The loader that the other finders have for PIL.Image is made to register the format when it is done.
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name != TARGET:

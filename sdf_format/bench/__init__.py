@@ -10,5 +10,6 @@ BENCHES = {
     "tables": "ways to tell a decoder the bits of every step, at equal bytes",
     "latents": "quantised latents of an autoencoder: bytes, PSNR, MS-SSIM against WebP at equal bytes",
     "sound": "bytes and distances of sounds through kind lowbit",
-    "rd": "rate and distortion: SDF and other formats over folders of images; table, JSON, CSV, plots, a page with a slider",
+    "rd": "rate and distortion: SDF and other formats over folders of images; table, JSON, CSV, plots, a page with a "
+    "slider",
 }

@@ -1,8 +1,9 @@
 """Reverse channel coders in the whole codec: `sdf bench coders IMAGE... [--bpp 0.03,0.06,0.12,0.24]`.
 
-Every coder walks with levels planned for what it delivers; the picture is the posterior mean at the end. Bytes are those of the
-payload alone: the same container goes around each. The last column is the share of bytes that the tree saves at equal
-quality, from the curves of mean quality over the logarithm of the bytes (`--states`: L of the trellis, if not the file's choice).
+Every coder walks with levels planned for what it delivers; the picture is the posterior mean at the end. Bytes are
+those of the payload alone: the same container goes around each. The last column is the share of bytes that the tree
+saves at equal quality, from the curves of mean quality over the logarithm of the bytes (`--states`: L of the trellis,
+if not the file's choice).
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from sdf_format.diffusion.schedule import law_bits, law_levels
 from sdf_format.models import loading
 from sdf_format.payloads import diffc_encoder
 
-Channel = Callable[[Tensor, int, int], tuple[Tensor, float]]        # (shift, granted bits, step) -> received, bits spent
+# (shift, granted bits, step) -> received, bits spent
+Channel = Callable[[Tensor, int, int], tuple[Tensor, float]]
 
 
 def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, fit.Capacity, float, Channel]]:
     """(name, capacity, grant, channel) of every coder."""
+
     def exact(shift: Tensor, granted: int, step: int) -> tuple[Tensor, float]:
         return reference.exact(shift, torch.Generator().manual_seed(step))
 
@@ -38,27 +41,60 @@ def rows(payload_bits: int, state_bits: int | None) -> Iterator[tuple[str, fit.C
 
     def real(coder: object, parameter: int, **more: int) -> Channel:
         def channel(shift: Tensor, granted: int, step: int) -> tuple[Tensor, float]:
-            return coder.receive(coder.send(shift, granted, parameter, 0, step, **more), shift.numel(), parameter, 0, step), granted
+            return coder.receive(
+                coder.send(shift, granted, parameter, 0, step, **more), shift.numel(), parameter, 0, step
+            ), granted
+
         return channel
 
     chosen = state_bits or diffc_encoder.states_for(payload_bits)
-    yield "tree", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d), fit.KL_OVERGRANT, real(tree, diffc_encoder.TREE_WORDS)
-    yield "tree, effort 1", lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d, 1), fit.KL_OVERGRANT, real(tree, diffc_encoder.TREE_WORDS, effort=1)
+    yield (
+        "tree",
+        lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d),
+        fit.KL_OVERGRANT,
+        real(tree, diffc_encoder.TREE_WORDS),
+    )
+    yield (
+        "tree, effort 1",
+        lambda b, d: tree.capacity(b, diffc_encoder.TREE_WORDS, d, 1),
+        fit.KL_OVERGRANT,
+        real(tree, diffc_encoder.TREE_WORDS, effort=1),
+    )
     yield "trellis", lambda b, d: trellis.capacity(b, chosen, d), fit.KL_OVERGRANT, real(trellis, chosen)
     yield "exact sampling, ideal bits", lambda b, d: b, 1.0, exact
     # A chunk of the public rule costs 19.3 bits, about, for the 14 that it is granted.
-    yield "public rule, simulated", lambda b, d: b * PUBLIC_SHARE, 1.0, lambda m, b, s: public(m, round(b * PUBLIC_SHARE), s)
-    yield "pfr", lambda b, d: pfr.capacity(b, diffc_encoder.PFR_CHUNK, d), fit.KL_OVERGRANT, real(pfr, diffc_encoder.PFR_CHUNK)
+    yield (
+        "public rule, simulated",
+        lambda b, d: b * PUBLIC_SHARE,
+        1.0,
+        lambda m, b, s: public(m, round(b * PUBLIC_SHARE), s),
+    )
+    yield (
+        "pfr",
+        lambda b, d: pfr.capacity(b, diffc_encoder.PFR_CHUNK, d),
+        fit.KL_OVERGRANT,
+        real(pfr, diffc_encoder.PFR_CHUNK),
+    )
 
 
-PUBLIC_SHARE = 14 / 13.7        # KL granted over bits spent, so that sizes come near each other; the bits are counted, not assumed
+# KL granted over bits spent, so that sizes come near each other; the bits are counted, not assumed
+PUBLIC_SHARE = 14 / 13.7
 
 
-def walked(latent: Tensor, loaded: loading.Model, curve: fit.MmseCurve, payload_bits: int, capacity: fit.Capacity, grant: float,
-         channel: Channel) -> tuple[Tensor, float]:
+def walked(
+    latent: Tensor,
+    loaded: loading.Model,
+    curve: fit.MmseCurve,
+    payload_bits: int,
+    capacity: fit.Capacity,
+    grant: float,
+    channel: Channel,
+) -> tuple[Tensor, float]:
     """The posterior mean after a walk of about so many bits, and the bits that it took."""
     granted = law_bits(fit.step_count(payload_bits), payload_bits)
-    levels = law_levels(**fit.fit(fit.ideal_levels(curve, granted, lambda b, d: grant / fit.KL_OVERGRANT * capacity(b, d)), granted))
+    levels = law_levels(
+        **fit.fit(fit.ideal_levels(curve, granted, lambda b, d: grant / fit.KL_OVERGRANT * capacity(b, d)), granted)
+    )
     spent = 0.0
 
     def sender(step: int, clean: Tensor, gain: float) -> Tensor:
@@ -72,14 +108,18 @@ def walked(latent: Tensor, loaded: loading.Model, curve: fit.MmseCurve, payload_
 
 
 def saved(ours: list[tuple[float, float]], others: list[tuple[float, float]]) -> float:
-    """Share of the others' bytes that we save at equal quality: (bytes, quality) curves, mean over the quality that both reach."""
+    """Share of the others' bytes that we save at equal quality: (bytes, quality) curves, mean over the quality that
+    both reach.
+    """
     grid = np.linspace(max(ours[0][1], others[0][1]), min(ours[-1][1], others[-1][1]), 50)
     log = [np.interp(grid, [q for _, q in c], np.log([b for b, _ in c])) for c in (ours, others)]
     return float(1 - np.exp(np.mean(log[0] - log[1])))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench coders", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench coders", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--bpp", default="0.03,0.06,0.12,0.24")
     parser.add_argument("--states", type=int, help="L of the trellis, 8 to 18")
@@ -97,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 clean, spent = walked(latent, loaded, curve, bits, capacity, grant, channel)
                 picture = Image.fromarray(loaded.decode(clean)[: image.height, : image.width])
                 found.setdefault(name, {}).setdefault(bpp, []).append(
-                    (spent / 8, metrics.psnr(image, picture), metrics.ms_ssim(image, picture) or float("nan")))
+                    (spent / 8, metrics.psnr(image, picture), metrics.ms_ssim(image, picture) or float("nan"))
+                )
     curves = {name: [tuple(map(fmean, zip(*cells))) for cells in by_rate.values()] for name, by_rate in found.items()}
     print("coder | bytes: PSNR, MS-SSIM | bytes that the tree saves at equal PSNR, MS-SSIM")
     for name, points in curves.items():

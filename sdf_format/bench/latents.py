@@ -1,8 +1,8 @@
 """Quantised latents of an autoencoder: `sdf bench latents DIR... --autoencoder FOLDER`.
 
-Every row of `ROWS` codes the latent of every image (its centre, 512x512 pixels); bytes are those of a whole file. WebP is the best file of at most
-as many bytes, or its smallest where that is larger; "met" is the share of images for which it was not. The first line is the
-autoencoder's own round trip, nothing quantised: what no row can do better.
+Every row of `ROWS` codes the latent of every image (its centre, 512x512 pixels); bytes are those of a whole file. WebP
+is the best file of at most as many bytes, or its smallest where that is larger; "met" is the share of images for which
+it was not. The first line is the autoencoder's own round trip, nothing quantised: what no row can do better.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from sdf_format.container.header import Header
 from sdf_format.models import loading, registry
 from sdf_format.payloads import lowbit, palette
 
-SIDE = 512              # pixels of a crop
-FAR = 4.23              # standard deviations that Bühlmann's 8 bits reach to: 255 * 0.18215 / 2 of SD's unscaled latents, which have 5.49
-Coded = tuple[int, Tensor]              # bytes of a file, the latent as it arrives
+SIDE = 512  # pixels of a crop
+# standard deviations that Bühlmann's 8 bits reach to: 255 * 0.18215 / 2 of SD's unscaled latents, which have 5.49
+FAR = 4.23
+Coded = tuple[int, Tensor]  # bytes of a file, the latent as it arrives
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,23 @@ def cells_of(latent: Tensor) -> np.ndarray:
 
 def packed(cells: np.ndarray, step: float) -> int:
     """Bytes of cells as a list of vectors and numbers, by zlib: no context but what repeats."""
-    vectors, numbers = np.unique(np.rint(cells / step).astype(np.int16).reshape(-1, cells.shape[2]), axis=0, return_inverse=True)
-    return len(zlib.compress(vectors.astype(np.int8).tobytes() + numbers.astype(np.uint8 if len(vectors) <= 256 else np.uint16).tobytes(), 9))
+    vectors, numbers = np.unique(
+        np.rint(cells / step).astype(np.int16).reshape(-1, cells.shape[2]), axis=0, return_inverse=True
+    )
+    return len(
+        zlib.compress(
+            vectors.astype(np.int8).tobytes()
+            + numbers.astype(np.uint8 if len(vectors) <= 256 else np.uint16).tobytes(),
+            9,
+        )
+    )
 
 
 def published(latent: Tensor) -> Coded:
-    """Bühlmann's setting: 8 bits a value, 256 vectors, Floyd-Steinberg, lossless packing. His library takes 4 channels; k-means stands in for it."""
+    """Bühlmann's setting: 8 bits a value, 256 vectors, Floyd-Steinberg, lossless packing.
+
+    His library takes 4 channels; k-means stands in for it.
+    """
     cells = cells_of(latent)
     step = 2 * FAR * cells.std() / 255
     rounded = np.rint(cells / step).clip(-128, 127) * step
@@ -74,7 +86,10 @@ def published(latent: Tensor) -> Coded:
 
 
 def ours(kind: ModuleType, packing: bool = False, **options) -> Callable[[Tensor], Coded]:
-    """A payload kind with some options; packing: a palette's cells by zlib instead of what the neighbours let expect."""
+    """A payload kind with some options; packing: a palette's cells by zlib instead of what the neighbours let
+    expect.
+    """
+
     def code(latent: Tensor) -> Coded:
         spec = registry.ModelSpec("bench", "", latent.shape[1], 8, 8, (parameters.MEAN, 1))
         fields, payload, _ = kind.encode(latent, object(), spec, kind.EncodeOptions(**options), None, quiet)
@@ -107,8 +122,12 @@ def crop(path: Path) -> Image.Image:
         return image.convert("RGB").crop((left, top, left + width, top + height))
 
 
-def measure(images: Sequence[Image.Image], autoencoder: loading.Autoencoder, rows: Sequence[Row]) -> Iterator[tuple[str, list[float]]]:
-    """Of every row, and of the autoencoder itself: bytes, PSNR, MS-SSIM, those of WebP, the share of images that it met; means."""
+def measure(
+    images: Sequence[Image.Image], autoencoder: loading.Autoencoder, rows: Sequence[Row]
+) -> Iterator[tuple[str, list[float]]]:
+    """Of every row, and of the autoencoder itself: bytes, PSNR, MS-SSIM, those of WebP, the share of images that it
+    met; means.
+    """
     latents = [autoencoder.encode(np.asarray(image)) for image in images]
     for row in [Row("autoencoder alone", lambda latent: (0, latent)), *rows]:
         lines = []
@@ -128,10 +147,17 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench latents", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench latents", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of images, or images")
-    parser.add_argument("--autoencoder", required=True, type=Path, help="folder of an AutoencoderKL or AutoencoderTiny of diffusers, or of an encoder and a decoder "
-                        "in the layout of TAESD")
+    parser.add_argument(
+        "--autoencoder",
+        required=True,
+        type=Path,
+        help="folder of an AutoencoderKL or AutoencoderTiny of diffusers, or of an encoder and a decoder "
+        "in the layout of TAESD",
+    )
     parser.add_argument("--rows", default="", help="only rows with this in their names")
     args = parser.parse_args(arguments)
     bare = not (args.autoencoder / "config.json").is_file() and not (args.autoencoder / "vae").is_dir()
@@ -146,5 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(images)} images, {autoencoder.channels} channels, {torch.get_num_threads()} threads")
     print("| row | bytes | PSNR dB | MS-SSIM | WebP PSNR dB | MS-SSIM | met |\n|---|---|---|---|---|---|---|")
     for name, (size, *values, met) in measure(images, autoencoder, rows):
-        cells = [f"{size:.0f}" if size else "", *("" if v != v else f"{v:.{p}f}" for v, p in zip(values, (2, 4, 2, 4))), "" if met != met else f"{met:.2f}"]
+        cells = [
+            f"{size:.0f}" if size else "",
+            *("" if v != v else f"{v:.{p}f}" for v, p in zip(values, (2, 4, 2, 4))),
+            "" if met != met else f"{met:.2f}",
+        ]
         print("| " + " | ".join([name, *cells]) + " |", flush=True)

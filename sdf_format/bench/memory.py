@@ -1,8 +1,8 @@
 """Memory of large pictures, tile by tile: `sdf bench memory [--names sdxl] [--sizes 1024,2048,4096] [--thin 8]`.
 
-Counted: the bytes of all tensors alive at once, without the weights, at the true shapes; nothing is computed, so a CPU will do for models
-that it could never run. Measured: the growth of this process's resident memory in the same work, with a network and an autoencoder of
-a fraction of the channels (`--thin`), for which the counting is repeated.
+Counted: the bytes of all tensors alive at once, without the weights, at the true shapes; nothing is computed, so a CPU
+will do for models that it could never run. Measured: the growth of this process's resident memory in the same work,
+with a network and an autoencoder of a fraction of the channels (`--thin`), for which the counting is repeated.
 """
 
 from __future__ import annotations
@@ -68,13 +68,15 @@ def counted(work: Callable[[], object]) -> int:
 
 def resident(work: Callable[[], object]) -> int:
     """Bytes by which some work raised the peak of this process's resident memory; 0 where the system does not tell."""
+
     def status(name: str) -> int:
         return next(1024 * int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(name))
 
     gc.collect()
     try:
-        ctypes.CDLL(None).malloc_trim(0)        # gives back what earlier work has freed, which would hide what this one needs
-        CLEAR.write_text("5")           # forgets the peak so far
+        # gives back what earlier work has freed, which would hide what this one needs
+        ctypes.CDLL(None).malloc_trim(0)
+        CLEAR.write_text("5")  # forgets the peak so far
         before = status("VmRSS")
         work()
         return max(0, status("VmHWM") - before)
@@ -84,24 +86,33 @@ def resident(work: Callable[[], object]) -> int:
 
 def thinner(config: dict, factor: int) -> dict:
     """A U-Net's or an autoencoder's configuration with a fraction of the channels."""
-    return config | dict(block_out_channels=tuple(n // factor for n in config["block_out_channels"]), norm_num_groups=32 // factor)
+    return config | dict(
+        block_out_channels=tuple(n // factor for n in config["block_out_channels"]), norm_num_groups=32 // factor
+    )
 
 
 def work(model: stable.Stable, width: int, height: int) -> dict[str, Callable[[], object]]:
     """The three things that a picture's size matters to, by name."""
     latent = torch.zeros(1, model.settings.channels, height // model.settings.cell, width // model.settings.cell)
     pixels = np.zeros((height, width, 3), np.uint8)
-    return {"predict": lambda: model.predict(latent, models.COARSE), "encode": lambda: model.encode(pixels),
-            "decode": lambda: model.images.samples(latent)}
+    return {
+        "predict": lambda: model.predict(latent, models.COARSE),
+        "encode": lambda: model.encode(pixels),
+        "decode": lambda: model.images.samples(latent),
+    }
 
 
 def shape(name: str, side: int, thin: models.Thin) -> tuple[tuple[int, int], int, list[int]]:
-    """Width and height as the model takes them, tiles, and the counted bytes: of a latent, to predict, to encode, to decode."""
+    """Width and height as the model takes them, tiles, and the counted bytes: of a latent, to predict, to encode, to
+    decode.
+    """
     with FakeTensorMode():
         model = models.made(name, CPU, thin)
         settings, spec = model.settings, MODELS[by_name(name)]
         size = (spec.padded(side),) * 2
-        cut = tiles.Tiling(*(n // settings.cell for n in size), settings.native // settings.cell, settings.multiple // settings.cell)
+        cut = tiles.Tiling(
+            *(n // settings.cell for n in size), settings.native // settings.cell, settings.multiple // settings.cell
+        )
         latent = 4 * settings.channels * cut.height * cut.width
         return size, len(list(cut.areas())), [latent, *(counted(each) for each in work(model, *size).values())]
 
@@ -112,19 +123,31 @@ def row(name: str, side: int, factor: int) -> list[str]:
     size, number, sizes = shape(name, side, thin)
     if factor > 1:
         sizes += [resident(each) for each in work(models.made(name, CPU, thin), *size).values()]
-    return [f"{name}, 1/{factor} of the channels" if factor > 1 else name, "x".join(map(str, size)), str(number),
-            *(f"{n / 2**20:.1f}" for n in sizes)] + [""] * (7 - len(sizes))
+    return [
+        f"{name}, 1/{factor} of the channels" if factor > 1 else name,
+        "x".join(map(str, size)),
+        str(number),
+        *(f"{n / 2**20:.1f}" for n in sizes),
+    ] + [""] * (7 - len(sizes))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--names", default="sd15,sdxl", help="of " + ", ".join(models.NETWORKS))
     parser.add_argument("--sizes", default="512,1024,2048,4096", help="sides of square pictures, in pixels")
-    parser.add_argument("--thin", type=int, default=8, help="measure U-Nets with such a fraction of the channels too; 0: only count")
+    parser.add_argument(
+        "--thin", type=int, default=8, help="measure U-Nets with such a fraction of the channels too; 0: only count"
+    )
     args = parser.parse_args(arguments)
-    print("model | picture | tiles | MiB of a latent | counted MiB to predict | to encode | to decode"
-          " | measured MiB to predict | to encode | to decode")
+    print(
+        "model | picture | tiles | MiB of a latent | counted MiB to predict | to encode | to decode"
+        " | measured MiB to predict | to encode | to decode"
+    )
     for name in args.names.split(","):
-        for factor in (1, args.thin) if args.thin > 1 and "block_out_channels" in models.NETWORKS.get(name, ()) else (1,):
+        for factor in (
+            (1, args.thin) if args.thin > 1 and "block_out_channels" in models.NETWORKS.get(name, ()) else (1,)
+        ):
             for side in map(int, args.sizes.split(",")):
                 print(*row(name, side, factor), sep=" | ", flush=True)

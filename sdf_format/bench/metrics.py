@@ -1,4 +1,6 @@
-"""How far a decoded picture is from its original.  PIL images in, numbers out; every metric but PSNR by a package of its own.
+"""How far a decoded picture is from its original.
+
+PIL images in, numbers out; every metric but PSNR by a package of its own.
 
 LPIPS and DISTS need weights that piq downloads; `available()` leaves them out where that fails.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MS_SSIM_LEAST = 161     # pixels of the shorter side: five scales of an 11-pixel window
+MS_SSIM_LEAST = 161  # pixels of the shorter side: five scales of an 11-pixel window
 
 
 def psnr(a: Image.Image, b: Image.Image) -> float:
@@ -23,7 +25,9 @@ def psnr(a: Image.Image, b: Image.Image) -> float:
 
 
 def ms_ssim(a: Image.Image, b: Image.Image) -> float | None:
-    """MS-SSIM of RGB (Wang, Simoncelli, Bovik 2003), by the package pytorch-msssim; None for pictures too small for five scales."""
+    """MS-SSIM of RGB (Wang, Simoncelli, Bovik 2003), by the package pytorch-msssim; None for pictures too small for
+    five scales.
+    """
     import torch
     from pytorch_msssim import ms_ssim as measure
 
@@ -50,7 +54,7 @@ def _piq() -> dict[str, Callable]:
         import piq
 
         return {"lpips": piq.LPIPS(), "dists": piq.DISTS()}
-    except (ImportError, OSError):      # URLError is an OSError
+    except (ImportError, OSError):  # URLError is an OSError
         return {}
 
 
@@ -64,12 +68,13 @@ def learned(a: Image.Image, b: Image.Image) -> dict[str, float]:
 
 
 class LatentDistance:
-    """Mean squared distance in the latents of a small convolutional autoencoder, and Frechet distance of 64x64 patches there.
+    """Mean squared distance in the latents of a small convolutional autoencoder, and Frechet distance of 64x64 patches
+    there.
 
     weights  of an encoder in the layout of TAESD; nothing that SDF itself uses
     """
 
-    PATCH = 8       # latent positions a side: 64 pixels
+    PATCH = 8  # latent positions a side: 64 pixels
 
     def __init__(self, weights: Path):
         from sdf_format.bench.taesd import encoder
@@ -87,7 +92,9 @@ class LatentDistance:
     def patches(self, latent: np.ndarray) -> np.ndarray:
         """(n, 2 channels) mean and standard deviation of every channel over patches that overlap by half."""
         step = self.PATCH // 2
-        windows = np.lib.stride_tricks.sliding_window_view(latent, (self.PATCH, self.PATCH), axis=(1, 2))[:, ::step, ::step]
+        windows = np.lib.stride_tricks.sliding_window_view(latent, (self.PATCH, self.PATCH), axis=(1, 2))[
+            :, ::step, ::step
+        ]
         flat = windows.reshape(len(latent), -1, self.PATCH**2)
         return np.concatenate([flat.mean(axis=2), flat.std(axis=2)]).T
 

@@ -14,9 +14,16 @@ from PIL import Image
 
 from sdf_format.bench.images import images_of
 
-QUALITY = 90        # of the WebP in which the page carries decoded pictures; the originals too
-LABELS = {"psnr": "PSNR [dB]", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA 2", "latent": "latent distance", "frechet": "Frechet distance of patches",
-          "lpips": "LPIPS", "dists": "DISTS"}
+QUALITY = 90  # of the WebP in which the page carries decoded pictures; the originals too
+LABELS = {
+    "psnr": "PSNR [dB]",
+    "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA 2",
+    "latent": "latent distance",
+    "frechet": "Frechet distance of patches",
+    "lpips": "LPIPS",
+    "dists": "DISTS",
+}
 
 
 def _uri(image: Image.Image) -> str:
@@ -50,10 +57,12 @@ def plot(metric: str, curves: dict[str, list[tuple[float, float]]]) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight")
     pyplot.close(figure)
-    return buffer.getvalue()[buffer.getvalue().index("<svg"):]
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def build(rows: list[dict], statistics: dict[tuple[str, str], tuple[float, float]], known: list[str], args: argparse.Namespace) -> str:
+def build(
+    rows: list[dict], statistics: dict[tuple[str, str], tuple[float, float]], known: list[str], args: argparse.Namespace
+) -> str:
     """The page as HTML.  rows: with "picture" in the work folder; known: metrics that the rows have."""
     plots = []
     for metric in known:
@@ -61,7 +70,9 @@ def build(rows: list[dict], statistics: dict[tuple[str, str], tuple[float, float
         for row in rows:
             if row.get(metric) is not None:
                 cells[row["codec"]][row["setting"]].append((row["bpp"], row[metric]))
-        plots.append(plot(metric, {name: [tuple(map(fmean, zip(*c))) for c in by.values()] for name, by in cells.items()}))
+        plots.append(
+            plot(metric, {name: [tuple(map(fmean, zip(*c))) for c in by.values()] for name, by in cells.items()})
+        )
     if statistics:
         curves = defaultdict(list)
         for (name, _), point in statistics.items():
@@ -74,8 +85,16 @@ def build(rows: list[dict], statistics: dict[tuple[str, str], tuple[float, float
         entry: dict = {"original": _uri(Image.open(path)), "codecs": defaultdict(list)}
         for row in rows:
             if row["image"] == path.name:
-                entry["codecs"][row["codec"]].append({"bytes": row["bytes"], "bpp": round(row["bpp"], 4), "psnr": round(row["psnr"], 2),
-                                                      "uri": _uri(Image.open(args.work / row["picture"]))})
+                entry["codecs"][row["codec"]].append(
+                    {
+                        "bytes": row["bytes"],
+                        "bpp": round(row["bpp"], 4),
+                        "psnr": round(row["psnr"], 2),
+                        "uri": _uri(Image.open(args.work / row["picture"])),
+                    }
+                )
         pictures[path.name] = entry
     template = resources.files("sdf_format").joinpath("bench/page.html").read_text()
-    return template.replace("/*PICTURES*/", json.dumps(pictures).replace("</", "<\\/")).replace("<!--PLOTS-->", "\n".join(plots))
+    return template.replace("/*PICTURES*/", json.dumps(pictures).replace("</", "<\\/")).replace(
+        "<!--PLOTS-->", "\n".join(plots)
+    )

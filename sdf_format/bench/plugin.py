@@ -1,7 +1,8 @@
 """The Pillow plugin: `sdf bench plugin IMAGE... [--bpp 0.1] [--runs 3]`.
 
-First table: every image's thumbnail against its full decoding, from the preview and from the payload, in CPU seconds. Second: opening,
-verifying, damage, threads, truncation and imports, with the first image. Times are the shortest of several.
+First table: every image's thumbnail against its full decoding, from the preview and from the payload, in CPU seconds.
+Second: opening, verifying, damage, threads, truncation and imports, with the first image. Times are the shortest of
+several.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pillow_plugin  # noqa: F401  (registers the format)
 from sdf_format.bench import metrics
 
 THUMBNAIL = (128, 128)
-SMALL = (48, 48)            # what an eighth of a photograph of half a megapixel is enough for
+SMALL = (48, 48)  # what an eighth of a photograph of half a megapixel is enough for
 FLIPS = 64
 THREADS = 16
 HEAVY = ("torch", "numpy", "diffusers")
@@ -79,8 +80,11 @@ def thumbnails(name: str, plain: bytes, runs: int) -> dict[str, object]:
         took = shortest(lambda: thumbnail(plain, size), runs, time.process_time)
         expected = whole.copy()
         expected.thumbnail(size, reducing_gap=None)
-        shown |= {f"{name} s": took, f"{name} times faster": full / took,
-                  f"{name} PSNR": metrics.psnr(thumbnail(plain, size), expected)}
+        shown |= {
+            f"{name} s": took,
+            f"{name} times faster": full / took,
+            f"{name} PSNR": metrics.psnr(thumbnail(plain, size), expected),
+        }
     return shown
 
 
@@ -104,7 +108,7 @@ def errors_of_threads(works: Sequence[Callable[[], object]]) -> int:
     def run(work: Callable[[], object]) -> None:
         try:
             work()
-        except BaseException as error:          # counted, whatever it is
+        except BaseException as error:  # counted, whatever it is
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(work,)) for work in works]
@@ -127,13 +131,19 @@ def truncated_allowed():
 def import_milliseconds(code: str, runs: int = 7) -> float:
     """CPU time of `code` in a fresh interpreter, the least of several."""
     program = f"import time\nstart = time.process_time()\n{code}\nprint(1000 * (time.process_time() - start))"
-    return min(float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout) for _ in range(runs))
+    return min(
+        float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+        for _ in range(runs)
+    )
 
 
 def heavy_after(code: str) -> str:
     """Which heavy modules a fresh interpreter has loaded after `code`."""
     program = f"{code}\nimport sys\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() or "none"
+    return (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+        or "none"
+    )
 
 
 def rows(image: Image.Image, data: bytes, bpp: float, folder: Path) -> list[tuple[str, str]]:
@@ -147,7 +157,10 @@ def rows(image: Image.Image, data: bytes, bpp: float, folder: Path) -> list[tupl
     shared = opened(small)
     use = f"import pillow_plugin\nfrom PIL import Image\nim = Image.open({str(path)!r})\n"
     with truncated_allowed():
-        quality = [f"{100 * part // 4} %: {metrics.psnr(opened(data[: len(data) * part // 4]).convert('RGB'), image):.1f}" for part in (1, 2, 3)]
+        quality = [
+            f"{100 * part // 4} %: {metrics.psnr(opened(data[: len(data) * part // 4]).convert('RGB'), image):.1f}"
+            for part in (1, 2, 3)
+        ]
     verifying = shortest(lambda: opened(laden).verify(), 5)
 
     def on_disk(act: Callable[[Image.Image], object]) -> None:
@@ -159,22 +172,33 @@ def rows(image: Image.Image, data: bytes, bpp: float, folder: Path) -> list[tupl
         ("open and size, from disk, ms", f"{1000 * shortest(lambda: on_disk(lambda i: i.size), 300):.3f}"),
         ("open and verify, from disk, ms", f"{1000 * shortest(lambda: on_disk(lambda i: i.verify()), 300):.3f}"),
         ("verify, MB/s", f"{len(laden) / verifying / 1e6:.0f}"),
-        ("thumbnail from the preview, from disk, ms", f"{1000 * shortest(lambda: on_disk(lambda i: i.thumbnail(THUMBNAIL)), 100):.2f}"),
+        (
+            "thumbnail from the preview, from disk, ms",
+            f"{1000 * shortest(lambda: on_disk(lambda i: i.thumbnail(THUMBNAIL)), 100):.2f}",
+        ),
         ("saving an untouched file again, ms", f"{1000 * shortest(lambda: saved(opened(data)), 100):.3f}"),
         (f"flipped bits found by verify, of {FLIPS}", f"{damaged(data, lambda i: i.verify())}"),
         (f"flipped bits found by load, of {FLIPS}", f"{damaged(data, lambda i: i.load())}"),
         (f"errors of {THREADS} threads that load one image", f"{errors_of_threads([shared.load] * THREADS)}"),
-        (f"errors of {THREADS} threads with an image each", f"{errors_of_threads([lambda: opened(small).load()] * THREADS)}"),
+        (
+            f"errors of {THREADS} threads with an image each",
+            f"{errors_of_threads([lambda: opened(small).load()] * THREADS)}",
+        ),
         ("PSNR of a part of the file", ", ".join(quality)),
         ("import PIL.Image and ImageFile, CPU ms", f"{import_milliseconds('from PIL import Image, ImageFile'):.0f}"),
-        ("the same and pillow_plugin, CPU ms", f"{import_milliseconds('from PIL import Image, ImageFile; import pillow_plugin'):.0f}"),
+        (
+            "the same and pillow_plugin, CPU ms",
+            f"{import_milliseconds('from PIL import Image, ImageFile; import pillow_plugin'):.0f}",
+        ),
         ("heavy modules after open, size and verify", heavy_after(use + "im.size\nim.verify()")),
         ("heavy modules after a thumbnail from the preview", heavy_after(use + f"im.thumbnail({THUMBNAIL})")),
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench plugin", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench plugin", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--bpp", type=float, default=0.1)
     parser.add_argument("--runs", type=int, default=3)

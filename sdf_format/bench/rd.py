@@ -1,9 +1,10 @@
 """Rate and distortion over folders of images: `sdf bench rd DIR... [--json FILE] [--csv FILE] [--html FILE]`.
 
-Every codec at every setting on every image: bytes, metrics, seconds. Ours is encoded once a rate and decoded at three places of the dial:
-fidelity (posterior mean), what files say by default, and realism. Results lie in a work folder, a row a file, so a run that was stopped goes on where it
-was. The table compares at equal bytes: at every wanted rate the metric between an image's two nearest files, or of a codec's smallest
-file where that is larger than wanted; the share of images for which it was not is the column "met".
+Every codec at every setting on every image: bytes, metrics, seconds. Ours is encoded once a rate and decoded at three
+places of the dial: fidelity (posterior mean), what files say by default, and realism. Results lie in a work folder, a
+row a file, so a run that was stopped goes on where it was. The table compares at equal bytes: at every wanted rate the
+metric between an image's two nearest files, or of a codec's smallest file where that is larger than wanted; the share
+of images for which it was not is the column "met".
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from sdf_format.errors import MissingModel
 from sdf_format.models import loading
 
 RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
-DIAL = {"fidelity": 0.0, "default": None, "realism": 1.0}      # None: what the file says
+DIAL = {"fidelity": 0.0, "default": None, "realism": 1.0}  # None: what the file says
 METRICS = ("psnr", "ms_ssim", "ssimulacra2", "latent", "lpips", "dists")
 LOWER_IS_BETTER = ("latent", "lpips", "dists", "frechet")
 
@@ -57,7 +58,9 @@ class Job:
         if self.codec not in rivals.RIVALS:
             found = loading.find(self.codec, download=False)
             ours = [found.sha256.hex(), *DIAL, found.spec.denoiser, found.spec.realistic]
-        return hashlib.sha256(json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents), self.slowest]).encode()).hexdigest()[:24]
+        return hashlib.sha256(
+            json.dumps([digest, self.codec, self.setting, __version__, ours, bool(self.latents), self.slowest]).encode()
+        ).hexdigest()[:24]
 
 
 @lru_cache(maxsize=1)
@@ -75,13 +78,19 @@ def _original(path: Path, latents: Path | None) -> tuple[Image.Image, np.ndarray
 def measured(job: Job, picture: Image.Image, features: Path) -> dict[str, float | None]:
     """All metrics of one decoded picture. Features of its patches go to a file: their statistics need all images."""
     original, a = _original(job.image, job.latents)
-    result: dict[str, float | None] = {"psnr": metrics.psnr(original, picture), "ms_ssim": metrics.ms_ssim(original, picture),
-                                       "ssimulacra2": metrics.ssimulacra2(original, picture), **metrics.learned(original, picture)}
+    result: dict[str, float | None] = {
+        "psnr": metrics.psnr(original, picture),
+        "ms_ssim": metrics.ms_ssim(original, picture),
+        "ssimulacra2": metrics.ssimulacra2(original, picture),
+        **metrics.learned(original, picture),
+    }
     if job.latents:
         distance = _distance(job.latents)
         b = distance.latent(picture)
         result["latent"] = float(np.mean((a - b) ** 2))
-        np.savez_compressed(features, original=distance.patches(a).astype(np.float32), picture=distance.patches(b).astype(np.float32))
+        np.savez_compressed(
+            features, original=distance.patches(a).astype(np.float32), picture=distance.patches(b).astype(np.float32)
+        )
     return result
 
 
@@ -98,7 +107,9 @@ def run(job: Job) -> list[dict]:
     if job.codec in rivals.RIVALS:
         data = rivals.encode(job.codec, original, int(job.setting), job.slowest)
     else:
-        data = codec.encode(np.asarray(original), bpp=float(job.setting), model_name=job.codec, wrap_model=remembering).data
+        data = codec.encode(
+            np.asarray(original), bpp=float(job.setting), model_name=job.codec, wrap_model=remembering
+        ).data
     encode_seconds = time.perf_counter() - start
     rows = []
     for end, realism in DIAL.items() if job.codec not in rivals.RIVALS else (("", None),):
@@ -112,9 +123,19 @@ def run(job: Job) -> list[dict]:
         name = f"{job.codec} {end}".strip()
         shown = job.work / f"{key}{end}.png"
         picture.save(shown)
-        rows.append({"codec": name, "setting": job.setting, "image": job.image.name, "bytes": len(data),
-                     "bpp": 8 * len(data) / (original.width * original.height), "encode_s": round(encode_seconds, 3), "decode_s": round(seconds, 3),
-                     **measured(job, picture, job.work / f"{key}{end}.npz"), "picture": shown.name})
+        rows.append(
+            {
+                "codec": name,
+                "setting": job.setting,
+                "image": job.image.name,
+                "bytes": len(data),
+                "bpp": 8 * len(data) / (original.width * original.height),
+                "encode_s": round(encode_seconds, 3),
+                "decode_s": round(seconds, 3),
+                **measured(job, picture, job.work / f"{key}{end}.npz"),
+                "picture": shown.name,
+            }
+        )
     stored.write_text(json.dumps(rows))
     return rows
 
@@ -123,7 +144,7 @@ def _single_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-    rivals.available()          # registers Pillow's plugins in this process
+    rivals.available()  # registers Pillow's plugins in this process
 
 
 def models_here() -> list[str]:
@@ -138,11 +159,23 @@ def models_here() -> list[str]:
     return found
 
 
-def jobs_of(images: list[Path], rates: list[str], work: Path, latents: Path | None, models: Sequence[str], quick: bool = False) -> list[list[Job]]:
-    """Jobs by image, in groups that a process does one after the other; slow ones first, so that none is left alone at the end."""
+def jobs_of(
+    images: list[Path], rates: list[str], work: Path, latents: Path | None, models: Sequence[str], quick: bool = False
+) -> list[list[Job]]:
+    """Jobs by image, in groups that a process does one after the other; slow ones first, so that none is left alone at
+    the end.
+    """
     ours = [(name, rate) for name in models for rate in sorted(rates, key=float, reverse=True)]
-    others = [(name, str(quality)) for name in rivals.available() for quality in (rivals.RIVALS[name].few if quick else rivals.RIVALS[name].curve)]
-    return [[Job(image, name, setting, work, latents, not quick) for name, setting in group] for group in (ours, others) for image in images]
+    others = [
+        (name, str(quality))
+        for name in rivals.available()
+        for quality in (rivals.RIVALS[name].few if quick else rivals.RIVALS[name].curve)
+    ]
+    return [
+        [Job(image, name, setting, work, latents, not quick) for name, setting in group]
+        for group in (ours, others)
+        for image in images
+    ]
 
 
 def run_all(jobs: list[Job]) -> list[dict]:
@@ -162,7 +195,7 @@ def at_rates(rows: list[dict], rates: list[float]) -> list[dict]:
             for points in by_image.values():
                 points.sort(key=lambda p: p["bpp"])
                 x = np.log([p["bpp"] for p in points])
-                if points[-1]["bpp"] < 0.98 * rate:             # the codec has nothing to say at that rate
+                if points[-1]["bpp"] < 0.98 * rate:  # the codec has nothing to say at that rate
                     continue
                 line["met"] += (points[0]["bpp"] <= 1.005 * rate) / len(by_image)
                 values["bpp"].append(max(rate, points[0]["bpp"]))
@@ -175,7 +208,9 @@ def at_rates(rows: list[dict], rates: list[float]) -> list[dict]:
 
 
 def patch_statistics(rows: list[dict], work: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """(codec, setting) -> (mean bpp, Frechet distance of the patches of all its pictures from those of the originals)."""
+    """(codec, setting) -> (mean bpp, Frechet distance of the patches of all its pictures from those of the
+    originals).
+    """
     groups = defaultdict(list)
     for row in rows:
         groups[row["codec"], row["setting"]].append(row)
@@ -184,13 +219,18 @@ def patch_statistics(rows: list[dict], work: Path) -> dict[tuple[str, str], tupl
         files = [(work / m["picture"]).with_suffix(".npz") for m in members]
         if all(f.exists() for f in files):
             sets = [np.load(f) for f in files]
-            result[key] = (fmean(m["bpp"] for m in members),
-                           metrics.frechet(*(np.concatenate([s[k] for s in sets]).astype(float) for k in ("original", "picture"))))
+            result[key] = (
+                fmean(m["bpp"] for m in members),
+                metrics.frechet(*(np.concatenate([s[k] for s in sets]).astype(float) for k in ("original", "picture"))),
+            )
     return result
 
 
 def bd_rates(rows: list[dict], anchor: str, metric: str) -> dict[str, float]:
-    """BD-rate [%] of every codec over `anchor` in a metric, from the mean curves; negative: fewer bytes.  Package bjontegaard, akima."""
+    """BD-rate [%] of every codec over `anchor` in a metric, from the mean curves; negative: fewer bytes.
+
+    Package bjontegaard, akima.
+    """
     import warnings
 
     from bjontegaard import bd_rate
@@ -206,25 +246,43 @@ def bd_rates(rows: list[dict], anchor: str, metric: str) -> dict[str, float]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
-                    result[name] = float(bd_rate(*zip(*curves[anchor]), *zip(*curve), method="akima", require_matching_points=False))
-                except ValueError:          # curves that do not overlap
+                    result[name] = float(
+                        bd_rate(*zip(*curves[anchor]), *zip(*curve), method="akima", require_matching_points=False)
+                    )
+                except ValueError:  # curves that do not overlap
                     continue
     return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench rd", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench rd", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders of images, or images")
     parser.add_argument("--json", type=Path, help="write all rows")
     parser.add_argument("--csv", type=Path, help="write all rows")
     parser.add_argument("--html", type=Path, help="write a page with plots and a slider")
     parser.add_argument("--page-images", type=int, default=4, help="images that the page carries, default 4")
     parser.add_argument("--rates", default=RATES, help=f"bits per pixel of our files and of the table, default {RATES}")
-    parser.add_argument("--work", type=Path, default=Path("sdf-bench-work"), help="folder for results so far, default ./sdf-bench-work")
-    parser.add_argument("--model", action="append", help="of table 4.1, or the folder of a pipeline; may be given again; default all at hand")
-    parser.add_argument("--jobs", type=int, default=0, help="processes, default one a core; 1 runs in this one, with all threads")
-    parser.add_argument("--quick", action="store_true", help="the other codecs at fewer settings and their usual effort (AVIF speed 2, JPEG XL effort 7)")
-    parser.add_argument("--latents", type=Path, help="weights of a TAESD-like encoder: adds the distance in its latents, and of patches")
+    parser.add_argument(
+        "--work", type=Path, default=Path("sdf-bench-work"), help="folder for results so far, default ./sdf-bench-work"
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        help="of table 4.1, or the folder of a pipeline; may be given again; default all at hand",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="processes, default one a core; 1 runs in this one, with all threads"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the other codecs at fewer settings and their usual effort (AVIF speed 2, JPEG XL effort 7)",
+    )
+    parser.add_argument(
+        "--latents", type=Path, help="weights of a TAESD-like encoder: adds the distance in its latents, and of patches"
+    )
     args = parser.parse_args(arguments)
     images = images_of(args.folders)
     if not images:
@@ -233,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rates = args.rates.split(",")
     models = args.model or models_here()
     if not args.jobs and any(loading.find(name).checkpoint for name in models):
-        args.jobs = 1               # every process would load such a model for itself
+        args.jobs = 1  # every process would load such a model for itself
     todo = jobs_of(images, rates, args.work, args.latents, models, args.quick)
     rows: list[dict] = []
 
@@ -259,8 +317,17 @@ def report(rows: list[dict], rates: list[float], args: argparse.Namespace) -> No
     known = [m for m in METRICS if any(m in line for line in lines)]
     print(" | ".join(["rate", "codec", "bpp", "met", *known]))
     for line in lines:
-        print(" | ".join([f"{line['rate']:g}", line["codec"], f"{line['bpp']:.4f}", f"{line['met']:.0%}",
-                          *(f"{line[m]:.4f}" if m in line else "" for m in known)]))
+        print(
+            " | ".join(
+                [
+                    f"{line['rate']:g}",
+                    line["codec"],
+                    f"{line['bpp']:.4f}",
+                    f"{line['met']:.0%}",
+                    *(f"{line[m]:.4f}" if m in line else "" for m in known),
+                ]
+            )
+        )
     statistics = patch_statistics(rows, args.work)
     if statistics:
         print("\ncodec | setting | bpp | Frechet distance of patches")
@@ -276,7 +343,11 @@ def report(rows: list[dict], rates: list[float], args: argparse.Namespace) -> No
         args.json.write_text(json.dumps([{k: v for k, v in row.items() if k != "picture"} for row in rows], indent=1))
     if args.csv:
         with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [k for k in dict.fromkeys(k for row in rows for k in row) if k != "picture"], extrasaction="ignore")
+            writer = csv.DictWriter(
+                file,
+                [k for k in dict.fromkeys(k for row in rows for k in row) if k != "picture"],
+                extrasaction="ignore",
+            )
             writer.writeheader()
             writer.writerows(rows)
     if args.html:

@@ -1,7 +1,8 @@
 """Coders to compare with, as functions of the wanted shift: what is received, and how many bits that took.
 
-None of them is part of the format. Those with candidates draw the candidates' inner products with the shift alone, which are
-independent normals, and everything at right angles to it once: the same distribution as from whole candidates.
+None of them is part of the format. Those with candidates draw the candidates' inner products with the shift alone,
+which are independent normals, and everything at right angles to it once: the same distribution as from whole
+candidates.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-REFERENCE_KL = 14           # bits of KL a chunk that the public DiffC code aims at
-REFERENCE_INDEX = 16        # and the logarithm of its number of candidates
+REFERENCE_KL = 14  # bits of KL a chunk that the public DiffC code aims at
+REFERENCE_INDEX = 16  # and the logarithm of its number of candidates
 CHUNKS_AT_ONCE = 64
 
 
@@ -42,7 +43,8 @@ def zipf_exponent(kl: float) -> float:
 
 
 def public_rule(shift: Tensor, kl: float, generator: torch.Generator) -> tuple[Tensor, float]:
-    """The public DiffC code: chunks of 14 bits of KL, Poisson functional representation cut at 2^16 candidates, Zipf's index.
+    """The public DiffC code: chunks of 14 bits of KL, Poisson functional representation cut at 2^16 candidates, Zipf's
+    index.
 
     kl  what the step was granted [bit], which decides the number of chunks
     """
@@ -62,6 +64,7 @@ def public_rule(shift: Tensor, kl: float, generator: torch.Generator) -> tuple[T
 
 def block_argmax(shift: Tensor, bits: int, width: int, generator: torch.Generator) -> tuple[Tensor, float]:
     """The best of 2^width candidates for every chunk, whose index is sent as it stands."""
+
     def choose(_: Tensor) -> tuple[Tensor, float]:
         return torch.randn(1 << width, generator=generator).max()[None], float(width)
 
@@ -70,4 +73,6 @@ def block_argmax(shift: Tensor, bits: int, width: int, generator: torch.Generato
 
 def exact(shift: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
     """An exact sample, at the ideal price: the KL."""
-    return shift + torch.randn(shift.shape, generator=generator), float(shift.double().square().sum()) / (2 * math.log(2))
+    return shift + torch.randn(shift.shape, generator=generator), float(shift.double().square().sum()) / (
+        2 * math.log(2)
+    )

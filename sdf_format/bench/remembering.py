@@ -36,6 +36,6 @@ class Remembering:
             return answer
         start = time.perf_counter()
         answer = self.own.predict(y, sigma)
-        answer.flatten()[:1].cpu()          # waits for a GPU
+        answer.flatten()[:1].cpu()  # waits for a GPU
         self.answers[key] = answer, time.perf_counter() - start
         return answer

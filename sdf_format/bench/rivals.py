@@ -28,16 +28,39 @@ class Rival:
 
 
 RIVALS = {
-    "JPEG": Rival("JPEG", range(1, 96), dict(optimize=True, progressive=True, subsampling="4:2:0"), curve=(1, 5, 10, 20, 35, 55, 80),
-                 few=(1, 10, 30, 60)),
+    "JPEG": Rival(
+        "JPEG",
+        range(1, 96),
+        dict(optimize=True, progressive=True, subsampling="4:2:0"),
+        curve=(1, 5, 10, 20, 35, 55, 80),
+        few=(1, 10, 30, 60),
+    ),
     # Quality is in 1/100 of a bit per pixel; the wavelets are the irreversible ones.
-    "JPEG 2000": Rival("JPEG2000", range(1, 400), dict(irreversible=True, quality_mode="rates"), curve=(2, 5, 10, 20, 40, 80),
-                      few=(5, 10, 20, 80)),
+    "JPEG 2000": Rival(
+        "JPEG2000",
+        range(1, 400),
+        dict(irreversible=True, quality_mode="rates"),
+        curve=(2, 5, 10, 20, 40, 80),
+        few=(5, 10, 20, 80),
+    ),
     "WebP": Rival("WEBP", range(101), dict(method=6), curve=(0, 10, 25, 45, 65, 80), few=(0, 15, 40, 80)),
-    "AVIF": Rival("AVIF", range(100), dict(speed=2, subsampling="4:2:0"), curve=(0, 8, 18, 30, 45), slowest=dict(speed=0),
-                 few=(0, 12, 28, 50)),
-    "JPEG XL": Rival("JXL", range(100), dict(effort=7), plugin="pillow_jxl", curve=(0, 15, 35, 55, 75), slowest=dict(effort=9),
-                    few=(0, 25, 70)),
+    "AVIF": Rival(
+        "AVIF",
+        range(100),
+        dict(speed=2, subsampling="4:2:0"),
+        curve=(0, 8, 18, 30, 45),
+        slowest=dict(speed=0),
+        few=(0, 12, 28, 50),
+    ),
+    "JPEG XL": Rival(
+        "JXL",
+        range(100),
+        dict(effort=7),
+        plugin="pillow_jxl",
+        curve=(0, 15, 35, 55, 75),
+        slowest=dict(effort=9),
+        few=(0, 25, 70),
+    ),
 }
 
 
@@ -81,7 +104,9 @@ def encode(name: str, image: Image.Image, quality: int, slowest: bool = False) -
 
 
 def fit(name: str, image: Image.Image, budget: int) -> Fit:
-    """The best quality whose file is at most `budget` bytes, by bisection; where none is, the codec's smallest, not met."""
+    """The best quality whose file is at most `budget` bytes, by bisection; where none is, the codec's smallest, not
+    met.
+    """
     low, high = 0, len(RIVALS[name].qualities) - 1
     qualities = RIVALS[name].qualities
     best = Fit(qualities[0], encode(name, image, qualities[0]), False)

@@ -1,8 +1,9 @@
 """Sound through kind lowbit: `sdf bench sound DIR [--model FOLDER] [--bits 1,2,4,8] [--seconds 7.47]`.
 
-Whole files, from samples to samples. "model" is what the autoencoder makes of the exact latent: SNR and log-spectral distance (LSD) to it
-say what the bits cost; those to the original say what model and bits cost together. Without --model the autoencoder has Stable Audio's
-geometry, a narrow decoder and random weights: bytes and what the bits cost mean something then, distances to the original do not.
+Whole files, from samples to samples. "model" is what the autoencoder makes of the exact latent: SNR and log-spectral
+distance (LSD) to it say what the bits cost; those to the original say what model and bits cost together. Without
+--model the autoencoder has Stable Audio's geometry, a narrow decoder and random weights: bytes and what the bits cost
+mean something then, distances to the original do not.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ from sdf_format.errors import BadInput
 from sdf_format.models import loading
 from sdf_format.payloads import lowbit
 
-STABLE_AUDIO = dict(encoder_hidden_size=128, downsampling_ratios=[2, 4, 4, 8, 8], channel_multiples=[1, 1, 1, 1, 1], decoder_channels=8,
-                    decoder_input_channels=64, audio_channels=2, sampling_rate=44100)
-SECONDS = 7.47                      # 161 positions, as in the published figures: 1.9 kB at 1 bit, 3.2 kB at 2 bits, from 41.2 kB of floats
-WINDOW, HOP = 2048, 512             # of the spectra, in samples
-FLOOR = 1e-10                       # of their power: -100 dB of full scale
+STABLE_AUDIO = dict(
+    encoder_hidden_size=128,
+    downsampling_ratios=[2, 4, 4, 8, 8],
+    channel_multiples=[1, 1, 1, 1, 1],
+    decoder_channels=8,
+    decoder_input_channels=64,
+    audio_channels=2,
+    sampling_rate=44100,
+)
+# 161 positions, as in the published figures: 1.9 kB at 1 bit, 3.2 kB at 2 bits, from 41.2 kB of floats
+SECONDS = 7.47
+WINDOW, HOP = 2048, 512  # of the spectra, in samples
+FLOOR = 1e-10  # of their power: -100 dB of full scale
 
 
 def snr(reference: np.ndarray, found: np.ndarray) -> float:
@@ -35,7 +44,9 @@ def snr(reference: np.ndarray, found: np.ndarray) -> float:
 
 
 def log_spectral_distance(reference: np.ndarray, found: np.ndarray) -> float:
-    """Root mean square over frequencies of the difference of two power spectra in dB, averaged over frames and channels [dB]."""
+    """Root mean square over frequencies of the difference of two power spectra in dB, averaged over frames and channels
+    [dB].
+    """
     difference = _spectra(reference) - _spectra(found)
     return float(np.sqrt(np.square(difference).mean(axis=-1)).mean())
 
@@ -49,7 +60,10 @@ def _spectra(samples: np.ndarray) -> np.ndarray:
 
 
 def random_autoencoder(folder: Path, **settings) -> Path:
-    """An AutoencoderOobleck with random weights, saved. Without biases, and with weights that keep the variance: or all that comes out is constant."""
+    """An AutoencoderOobleck with random weights, saved.
+
+    Without biases, and with weights that keep the variance: or all that comes out is constant.
+    """
     import diffusers
     import torch
 
@@ -60,7 +74,7 @@ def random_autoencoder(folder: Path, **settings) -> Path:
             if name.endswith("bias"):
                 weights.zero_()
             elif name.endswith(("weight_g", "weight.original0")):
-                weights.mul_(3**0.5)            # of torch's uniform weights, whose variance is 1 / (3 inputs)
+                weights.mul_(3**0.5)  # of torch's uniform weights, whose variance is 1 / (3 inputs)
     net.save_pretrained(folder)
     return folder
 
@@ -92,13 +106,41 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
         exact = sound.latent_of(samples, rate, own, loaded)
         plain = sound.samples_of(exact, blank, own, loaded)
         for count in bits:
-            data = codec.assemble(blank, (), None, found, device, codec.KINDS[parameters.LOWBIT], lowbit.EncodeOptions(bits=count), lambda _: exact, _nothing).data
+            data = codec.assemble(
+                blank,
+                (),
+                None,
+                found,
+                device,
+                codec.KINDS[parameters.LOWBIT],
+                lowbit.EncodeOptions(bits=count),
+                lambda _: exact,
+                _nothing,
+            ).data
             file = chunks.scan(io.BytesIO(data))
             payload = chunks.read(io.BytesIO(data), file.find(chunks.DATA_CHUNK))
-            latent = lowbit.decode(payload, len(payload), tuple(exact.shape), parameters.parse(file.header), loaded, found.spec, None, None, _nothing)
+            latent = lowbit.decode(
+                payload,
+                len(payload),
+                tuple(exact.shape),
+                parameters.parse(file.header),
+                loaded,
+                found.spec,
+                None,
+                None,
+                _nothing,
+            )
             back, _ = sound.decode(io.BytesIO(data), file, device=device)
-            yield Row(clip.name, samples.shape[1] / rate, exact.shape[3], count, len(data), snr(*((x - exact.mean(dim=3, keepdim=True)).numpy() for x in (exact, latent))),
-                      (snr(plain, back), log_spectral_distance(plain, back)), (snr(samples, back), log_spectral_distance(samples, back)))
+            yield Row(
+                clip.name,
+                samples.shape[1] / rate,
+                exact.shape[3],
+                count,
+                len(data),
+                snr(*((x - exact.mean(dim=3, keepdim=True)).numpy() for x in (exact, latent))),
+                (snr(plain, back), log_spectral_distance(plain, back)),
+                (snr(samples, back), log_spectral_distance(samples, back)),
+            )
 
 
 def _nothing(done: int, total: int) -> None:
@@ -107,22 +149,39 @@ def _nothing(done: int, total: int) -> None:
 
 def table(found: Iterable[Row]) -> Iterator[str]:
     """Lines of Markdown."""
-    yield "| clip | seconds | positions | bits | bytes | bits a second | SNR of the latent | SNR, LSD to the model | SNR, LSD to the original |"
+    yield (
+        "| clip | seconds | positions | bits | bytes | bits a second | SNR of the latent | SNR, LSD to the model "
+        "| SNR, LSD to the original |"
+    )
     yield "|" + "---|" * 9
     for r in found:
-        yield (f"| {r.clip} | {r.seconds:.2f} | {r.positions} | {r.bits} | {r.size} | {8 * r.size / r.seconds:.0f} | {r.latent_snr:.2f} | "
-               f"{r.to_model[0]:.2f}, {r.to_model[1]:.2f} | {r.to_original[0]:.2f}, {r.to_original[1]:.2f} |")
+        yield (
+            f"| {r.clip} | {r.seconds:.2f} | {r.positions} | {r.bits} | {r.size} | {8 * r.size / r.seconds:.0f} | "
+            f"{r.latent_snr:.2f} | "
+            f"{r.to_model[0]:.2f}, {r.to_model[1]:.2f} | {r.to_original[0]:.2f}, {r.to_original[1]:.2f} |"
+        )
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench sound", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench sound", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clips", type=Path, nargs="+", metavar="DIR", help="folders of sound files, or files")
-    parser.add_argument("--model", help="folder of an AutoencoderOobleck; default: random weights, Stable Audio's geometry")
+    parser.add_argument(
+        "--model", help="folder of an AutoencoderOobleck; default: random weights, Stable Audio's geometry"
+    )
     parser.add_argument("--bits", default="1,2,4,8", help="a value of the latent")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each clip, from its beginning; default 161 positions of Stable Audio's latent")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="of each clip, from its beginning; default 161 positions of Stable Audio's latent",
+    )
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(arguments)
-    clips = [f for c in args.clips for f in (sorted(p for p in c.iterdir() if sound_file.is_sound(p)) if c.is_dir() else [c])]
+    clips = [
+        f for c in args.clips for f in (sorted(p for p in c.iterdir() if sound_file.is_sound(p)) if c.is_dir() else [c])
+    ]
     if not clips:
         raise BadInput(f"no sound files in {', '.join(map(str, args.clips))}")
     with tempfile.TemporaryDirectory() as scratch:

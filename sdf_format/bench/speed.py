@@ -38,8 +38,10 @@ def seconds(work: Callable[[], object], runs: int) -> float:
 def import_milliseconds(code: str, runs: int = 7) -> float:
     """Median time that a fresh interpreter reports for `code`."""
     program = f"import time\nstart = time.perf_counter()\n{code}\nprint(1000 * (time.perf_counter() - start))"
-    return statistics.median(float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-                             for _ in range(runs))
+    return statistics.median(
+        float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+        for _ in range(runs)
+    )
 
 
 def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
@@ -50,7 +52,11 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
     assert payload is not None
     bits, kl, delivered = (sum(getattr(s, k) for s in made.steps) for k in ("bits", "kl", "delivered"))
     return {
-        "image": path.name, "bpp": bpp, "bytes": len(made.data), "overhead": len(made.data) - payload.length, "steps": len(made.steps),
+        "image": path.name,
+        "bpp": bpp,
+        "bytes": len(made.data),
+        "overhead": len(made.data) - payload.length,
+        "steps": len(made.steps),
         "L": parameters.CODER_FIRST + made.fields.coder[1],
         "encode s": seconds(lambda: codec.encode(pixels, bpp=bpp), runs),
         "decode s": seconds(lambda: codec.decode_bytes(made.data), runs),
@@ -60,7 +66,9 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdf bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="sdf bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--bpp", default="0.05,0.1,0.2")
     parser.add_argument("--runs", type=int, default=3)
@@ -75,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(*(f"{v:.3f}" if isinstance(v, float) else v for v in row.values()), sep=" | ", flush=True)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     made = codec.encode(np.asarray(Image.open(args.images[0]).convert("RGB"))[:256, :256], bpp=0.1).data
-    opening, verifying = (1000 * seconds(lambda: work(Image.open(io.BytesIO(made))), 200) for work in (lambda i: i.size, lambda i: i.verify()))
+    opening, verifying = (
+        1000 * seconds(lambda: work(Image.open(io.BytesIO(made))), 200)
+        for work in (lambda i: i.size, lambda i: i.verify())
+    )
     print(f"Image.open, warm: {opening:.3f} ms; open and verify, warm: {verifying:.3f} ms")
     pillow = import_milliseconds("from PIL import Image, ImageFile")
     ours = import_milliseconds("from PIL import Image, ImageFile\nimport pillow_plugin")

@@ -1,7 +1,8 @@
-"""Autoencoders in the layout of TAESD (Ollin Boer Bohan, MIT), for `sdf bench latents` and the learned distance of `sdf bench rd --latents FILE`.
+"""Autoencoders in the layout of TAESD (Ollin Boer Bohan, MIT), for `sdf bench latents` and the learned distance of `sdf
+bench rd --latents FILE`.
 
-Plain convolutions, blocks of three with a residual connection, some with a pooled branch, three strides of 2. The file says
-which layer is which: the keys are those of one `torch.nn.Sequential`.
+Plain convolutions, blocks of three with a residual connection, some with a pooled branch, three strides of 2. The file
+says which layer is which: the keys are those of one `torch.nn.Sequential`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,24 @@ POOL_GROUPS = 4
 
 
 class Block(nn.Module):
-    """Three convolutions beside the identity; before them, where `pooled`, a branch with a group norm over the whole picture."""
+    """Three convolutions beside the identity; before them, where `pooled`, a branch with a group norm over the whole
+    picture.
+    """
 
     def __init__(self, width: int, pooled: int):
         super().__init__()
         convolutions = [nn.Conv2d(width, width, 3, padding=1) for _ in range(3)]
         self.conv = nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.ReLU(), convolutions[2])
-        self.pool = nn.Sequential(nn.Conv2d(width, pooled, 1, bias=False), nn.GroupNorm(POOL_GROUPS, pooled), nn.ReLU(),
-                                  nn.Conv2d(pooled, width, 1, bias=False)) if pooled else None
+        self.pool = (
+            nn.Sequential(
+                nn.Conv2d(width, pooled, 1, bias=False),
+                nn.GroupNorm(POOL_GROUPS, pooled),
+                nn.ReLU(),
+                nn.Conv2d(pooled, width, 1, bias=False),
+            )
+            if pooled
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pool is not None:
@@ -52,7 +63,10 @@ def decoder(weights: Path) -> nn.Sequential:
 
 
 def _sequential(weights: Path, stride: int) -> nn.Sequential:
-    """stride: of the convolutions without bias. The layers without tensors are a clamp at 0, a ReLU at 2 and, from there on, upsamplings."""
+    """stride: of the convolutions without bias.
+
+    The layers without tensors are a clamp at 0, a ReLU at 2 and, from there on, upsamplings.
+    """
     if weights.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -81,7 +95,10 @@ class Autoencoder:
     cell = 8
 
     def __init__(self, folder: Path):
-        self.nets = [made(next(f for f in sorted(folder.iterdir()) if part in f.name)) for made, part in ((encoder, "encoder"), (decoder, "decoder"))]
+        self.nets = [
+            made(next(f for f in sorted(folder.iterdir()) if part in f.name))
+            for made, part in ((encoder, "encoder"), (decoder, "decoder"))
+        ]
         self.channels: int = self.nets[0][-1].out_channels
 
     @torch.inference_mode()

@@ -35,7 +35,9 @@ def own_teller(source: Path) -> dict[str, Any]:
             return {"error": str(error)}
 
 
-def run(own: Decoder, suite: Path, decoder: str | None, info: str | None, only: str, as_json: bool, timeout: float) -> int:
+def run(
+    own: Decoder, suite: Path, decoder: str | None, info: str | None, only: str, as_json: bool, timeout: float
+) -> int:
     """The sub-command.  own: judged if `decoder` names no other; result: exit status, 0 if every file passed"""
     decode = command(decoder, timeout) if decoder else own
     tell = teller(info, timeout) if info else None if decoder else own_teller

@@ -27,15 +27,19 @@ def run(args: argparse.Namespace, progress: Callable[[str], Progress | None]) ->
             raise BadInput("--uncertainty is for one file, without --to")
         return _many(args, progress)
     if len(args.files) != 2:
-        raise BadInput(f"{len(args.files)} names: wanted one SDF file and the file to write, or --to and a folder for several")
+        raise BadInput(
+            f"{len(args.files)} names: wanted one SDF file and the file to write, or --to and a folder for several"
+        )
     sdf, target = args.files
     with open(sdf, "rb") as stream:
-        file = chunks.scan(stream)   # Pillow would say no more than that it cannot identify the file
+        file = chunks.scan(stream)  # Pillow would say no more than that it cannot identify the file
     if file.header.sound:
         from sdf_format.cli import sound
 
         return sound.decode(sdf, target, args, progress)
-    pillow_plugin.register_sdf_opener(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=progress("decoding"))
+    pillow_plugin.register_sdf_opener(
+        device=args.device, denoiser=args.denoiser, realism=args.realism, progress=progress("decoding")
+    )
     ImageFile.LOAD_TRUNCATED_IMAGES = args.truncated
     with Image.open(sdf, formats=["SDF"]) as image:
         image.load()
@@ -59,8 +63,15 @@ def _many(args: argparse.Namespace, progress: Callable[[str], Progress | None]) 
     with ExitStack() as stack:
         streams = [stack.enter_context(open(path, "rb")) for path in args.files]
         watched: dict[str, Any] = {"progress": shown} if (shown := progress("decoding")) else {}
-        found = batch.decode_many(streams, at_once=args.at_once or batch.AT_ONCE, device=args.device, denoiser=denoiser_ids(args.denoiser),
-                                  realism=args.realism, truncated=args.truncated, **watched)
+        found = batch.decode_many(
+            streams,
+            at_once=args.at_once or batch.AT_ONCE,
+            device=args.device,
+            denoiser=denoiser_ids(args.denoiser),
+            realism=args.realism,
+            truncated=args.truncated,
+            **watched,
+        )
     args.to.mkdir(parents=True, exist_ok=True)
     worst = GOOD
     for path, result in zip(args.files, found):
@@ -71,7 +82,9 @@ def _many(args: argparse.Namespace, progress: Callable[[str], Progress | None]) 
         pixels, alpha = result
         with Image.open(path, formats=["SDF"]) as image:
             target = args.to / f"{Path(path).stem}.{args.type}"
-            Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(target, **carried(image.info, target))
+            Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha])).save(
+                target, **carried(image.info, target)
+            )
     return worst
 
 
@@ -81,7 +94,11 @@ def _write_uncertainty(sdf: str, args: argparse.Namespace, progress: Callable[[s
     from sdf_format import uncertainty
 
     with open(sdf, "rb") as stream:
-        deviation = uncertainty.spread(stream, device=args.device, truncated=args.truncated, progress=progress("sampling"))
+        deviation = uncertainty.spread(
+            stream, device=args.device, truncated=args.truncated, progress=progress("sampling")
+        )
     Image.fromarray(uncertainty.as_grey(deviation)).save(args.uncertainty)
-    print(f"{args.uncertainty}: standard deviation {(deviation**2).mean() ** 0.5:.2f} of 255 over the picture, "
-          f"{deviation.max():.2f} where it is highest; {uncertainty.SCALE} grey levels for each")
+    print(
+        f"{args.uncertainty}: standard deviation {(deviation**2).mean() ** 0.5:.2f} of 255 over the picture, "
+        f"{deviation.max():.2f} where it is highest; {uncertainty.SCALE} grey levels for each"
+    )

@@ -1,6 +1,8 @@
-"""A real photograph as SDF beside the other codecs: `python -m sdf_format.cli.demo [--image FILE] [--out DIR] [--bpp 0.1]`.
+"""A real photograph as SDF beside the other codecs: `python -m sdf_format.cli.demo [--image FILE] [--out DIR] [--bpp
+0.1]`.
 
-Without a photograph it takes the one of astronaut Eileen Collins (NASA, public domain) that scikit-image's wheel brings along.
+Without a photograph it takes the one of astronaut Eileen Collins (NASA, public domain) that scikit-image's wheel brings
+along.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 import pillow_plugin  # noqa: F401  (registers the format)
 from sdf_format.bench import metrics, rivals
 
-PANEL = 384             # pixels of a panel's width
-CROP = 0.3              # share of the picture's sides in the second row
-LABEL = 44              # pixels of height under a panel
+PANEL = 384  # pixels of a panel's width
+CROP = 0.3  # share of the picture's sides in the second row
+LABEL = 44  # pixels of height under a panel
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,17 @@ def decoded(data: bytes) -> tuple[Image.Image, float]:
 
 def entry(name: str, image: Image.Image, data: bytes, encode_s: float, note: str = "") -> Entry:
     picture, decode_s = decoded(data)
-    return Entry(name, picture, len(data), 8 * len(data) / (image.width * image.height), metrics.psnr(image, picture),
-                 metrics.ms_ssim(image, picture), encode_s, decode_s, note)
+    return Entry(
+        name,
+        picture,
+        len(data),
+        8 * len(data) / (image.width * image.height),
+        metrics.psnr(image, picture),
+        metrics.ms_ssim(image, picture),
+        encode_s,
+        decode_s,
+        note,
+    )
 
 
 def compare(image: Image.Image, sdf: bytes, encode_s: float) -> list[Entry]:
@@ -90,13 +101,16 @@ def grid(entries: Sequence[Entry]) -> Image.Image:
 
 def table(entries: Sequence[Entry]) -> str:
     """Aligned text; what does not apply is a dash."""
+
     def cell(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
     lines = [f"{'codec':10} {'bytes':>8} {'bpp':>7} {'PSNR':>7} {'MS-SSIM':>8} {'encode s':>9} {'decode s':>9}"]
     for e in entries:
-        lines.append(f"{e.name:10} {e.bytes:8} {e.bpp:7.3f} {cell(e.psnr, 2):>7} {cell(e.ms_ssim, 4):>8} "
-                     f"{cell(e.encode_s, 2):>9} {cell(e.decode_s, 2):>9}  {e.note}")
+        lines.append(
+            f"{e.name:10} {e.bytes:8} {e.bpp:7.3f} {cell(e.psnr, 2):>7} {cell(e.ms_ssim, 4):>8} "
+            f"{cell(e.encode_s, 2):>9} {cell(e.decode_s, 2):>9}  {e.note}"
+        )
     return "\n".join(lines)
 
 
@@ -115,7 +129,10 @@ def main() -> None:
     entries[1].picture.save(args.out / "photo.png")
     grid(entries).save(args.out / "comparison.png", optimize=True)
     print(table(entries))
-    print(f"\nLook at {args.out / 'comparison.png'}; the file is {args.out / 'photo.sdf'}, decoded in {args.out / 'photo.png'}.")
+    print(
+        f"\nLook at {args.out / 'comparison.png'}; the file is {args.out / 'photo.sdf'}, decoded in "
+        f"{args.out / 'photo.png'}."
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,21 @@ from sdf_format.errors import BadInput
 
 Progress = Callable[[int, int], None]
 # Options of `sdf encode` that are for pictures, or for kinds that no model of sound can do.
-NOT_FOR_SOUND = ("quality", "bpp", "prompt", "caption", "guidance", "denoiser", "seed", "steps", "table", "coder", "effort", "preview", "strip")
+NOT_FOR_SOUND = (
+    "quality",
+    "bpp",
+    "prompt",
+    "caption",
+    "guidance",
+    "denoiser",
+    "seed",
+    "steps",
+    "table",
+    "coder",
+    "effort",
+    "preview",
+    "strip",
+)
 
 
 def encode(args: argparse.Namespace, progress: Callable[[str], Progress | None], options: dict[str, object]) -> int:
@@ -22,12 +36,23 @@ def encode(args: argparse.Namespace, progress: Callable[[str], Progress | None],
         if getattr(args, name, None):
             raise BadInput(f"--{name} is for pictures, and {args.image} is sound")
     if not args.model:
-        raise BadInput("sound needs --model: the folder of an AutoencoderOobleck of diffusers, such as Stable Audio's vae; none comes with the package")
+        raise BadInput(
+            "sound needs --model: the folder of an AutoencoderOobleck of diffusers, such as Stable Audio's vae; none "
+            "comes with the package"
+        )
     samples, rate = sound_file.read(args.image)
     given: dict[str, Any] = {k: v for k, v in options.items() if v is not None}
     if shown := progress("encoding"):
         given["progress"] = shown
-    made = sound.encode(samples, rate, model_name=args.model, kind=args.kind or sound.DEFAULT_KIND, target_bytes=args.target_bytes, device=args.device, **given)
+    made = sound.encode(
+        samples,
+        rate,
+        model_name=args.model,
+        kind=args.kind or sound.DEFAULT_KIND,
+        target_bytes=args.target_bytes,
+        device=args.device,
+        **given,
+    )
     Path(args.sdf).write_bytes(made.data)
     seconds = samples.shape[1] / rate
     print(f"{args.sdf}: {len(made.data)} bytes, {seconds:.2f} s, {8 * len(made.data) / seconds:.0f} bits a second")

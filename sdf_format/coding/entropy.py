@@ -1,7 +1,7 @@
 """Integer entropy coding (§5.6): a range coder and adaptive probabilities of bits.  Standard library only.
 
-Sender and receiver have the same methods, so a payload's model is written once: each method takes the value to send, which the
-receiver does not look at, and returns the value that was sent.
+Sender and receiver have the same methods, so a payload's model is written once: each method takes the value to send,
+which the receiver does not look at, and returns the value that was sent.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from sdf_format.errors import BadFile
 
-WINDOW = 40                     # bits of the register
-LEAST = 1 << 32                 # the range never falls below it
-MOST_TOTAL = 1 << 28            # of frequencies
-AHEAD = 4                       # bytes that a receiver reads beyond the payload's end
+WINDOW = 40  # bits of the register
+LEAST = 1 << 32  # the range never falls below it
+MOST_TOTAL = 1 << 28  # of frequencies
+AHEAD = 4  # bytes that a receiver reads beyond the payload's end
 
-ONE = 1 << 16                   # of probabilities
-MARGIN = 64                     # how near they come to 0 and 1
-SLOWEST = 255                   # twice the number of bits that a probability remembers, about
-TREE = 6                        # bits of the longest numbers whose every bit is modelled
+ONE = 1 << 16  # of probabilities
+MARGIN = 64  # how near they come to 0 and 1
+SLOWEST = 255  # twice the number of bits that a probability remembers, about
+TREE = 6  # bits of the longest numbers whose every bit is modelled
 
 
 class Sender:
@@ -38,7 +38,7 @@ class Sender:
             self.range <<= 8
 
     def _byte(self) -> None:
-        if self.low >> WINDOW:                  # carry
+        if self.low >> WINDOW:  # carry
             at = len(self.out) - 1
             while self.out[at] == 255:
                 self.out[at] = 0
@@ -53,7 +53,10 @@ class Sender:
         return value
 
     def symbol(self, ends: Sequence[int], value: int) -> int:
-        """One of several symbols.  ends: running sums of their frequencies, each at least 1, the last at most MOST_TOTAL"""
+        """One of several symbols.
+
+        ends: running sums of their frequencies, each at least 1, the last at most MOST_TOTAL
+        """
         start = int(ends[value - 1]) if value else 0
         self._interval(start, int(ends[value]) - start, int(ends[-1]))
         return value
@@ -112,7 +115,10 @@ class Receiver:
     def finish(self) -> None:
         """BadFile unless the payload ends where what it holds does."""
         if self.taken != len(self.payload) + AHEAD:
-            raise BadFile(f"§5.6.1 {len(self.payload) + AHEAD - self.taken} bytes follow what the payload of {len(self.payload)} bytes holds")
+            raise BadFile(
+                f"§5.6.1 {len(self.payload) + AHEAD - self.taken} bytes follow what the payload of {len(self.payload)} "
+                "bytes holds"
+            )
 
 
 Coder = Sender | Receiver
@@ -148,7 +154,7 @@ class Numbers:
     def code(self, coder: Coder, a: int, b: int, value: int = 0) -> int:
         a, b = a * self.WIDTH, b * self.WIDTH
         wanted = (2 * value if value >= 0 else -2 * value - 1) + 1
-        length = 1                                  # of the number in bits: 1, 01, 001 ...
+        length = 1  # of the number in bits: 1, 01, 001 ...
         while not self.bits.code(coder, a + length - 1, b + length - 1, int(wanted.bit_length() == length)):
             length += 1
             if length > 32:

@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)      # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", §3.3
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)  # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", §3.3
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
-NORMAL_ONE = 4096                            # a normal of 1.0, in units of the table of §6.1.2
-PER_BLOCK = 8                                # normals from the 128 bits of one Philox block
+NORMAL_ONE = 4096  # a normal of 1.0, in units of the table of §6.1.2
+PER_BLOCK = 8  # normals from the 128 bits of one Philox block
 
 # Streams, table 6.1
 STREAM_NORMALS = 0

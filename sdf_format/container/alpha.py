@@ -9,12 +9,12 @@ from sdf_format.container.canonical import parse
 from sdf_format.container.compression import compress, decompress
 from sdf_format.errors import BadFile
 
-FILTERS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))      # table 3.4: axes differenced, 0 down and 1 across
+FILTERS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))  # table 3.4: axes differenced, 0 down and 1 across
 
 # §3.5 Alpha plane
 AlphaBody = Struct(
-    "filter" / Int8ub,          # table 3.4
-    "data" / GreedyBytes,       # one zstandard frame of height * width bytes
+    "filter" / Int8ub,  # table 3.4
+    "data" / GreedyBytes,  # one zstandard frame of height * width bytes
 )
 
 

@@ -6,7 +6,7 @@ from construct import Construct, ConstructError, Container
 
 from sdf_format.errors import BadFile
 
-MAX_INTEGER = 2**32 - 1         # §2, either sign
+MAX_INTEGER = 2**32 - 1  # §2, either sign
 
 
 def parse(struct: Construct, data: bytes, where: str) -> Container:

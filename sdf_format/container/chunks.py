@@ -18,10 +18,10 @@ from sdf_format.container.header import MAX_HEADER, Header, build_header, parse_
 from sdf_format.container.magic import SIGNATURE
 from sdf_format.errors import BadFile, BadInput, SdfError, Truncated, Unsupported, error_context
 
-MAJOR, MINOR = 1, 0             # §3.1
-MAX_CHUNKS = 128                # §3.2
-MAX_LENGTH = 2**31 - 1          # §3.2
-PIECE = 1 << 20                 # bytes read at once
+MAJOR, MINOR = 1, 0  # §3.1
+MAX_CHUNKS = 128  # §3.2
+MAX_LENGTH = 2**31 - 1  # §3.2
+PIECE = 1 << 20  # bytes read at once
 
 # Table 3.1, chunk types. Bit 5 of a type (ASCII lower case) makes it ancillary.
 HEADER_CHUNK, ALPHA_CHUNK, DATA_CHUNK = b"H", b"A", b"D"
@@ -45,7 +45,7 @@ Version = Struct(
     "minor" / Int8ub,
 )
 
-HEADER_OFFSET = len(SIGNATURE) + Version.sizeof()               # §3.2: of chunk H
+HEADER_OFFSET = len(SIGNATURE) + Version.sizeof()  # §3.2: of chunk H
 
 # §3.2 Chunk head; the body and a CRC-32 follow
 ChunkHead = Struct(
@@ -53,9 +53,13 @@ ChunkHead = Struct(
     "length" / VarInt,
 )
 
+
 @dataclass(frozen=True)
 class Chunk:
-    """Where a chunk lies.  offset: of its type byte; body: of its first body byte; available: body bytes in the file."""
+    """Where a chunk lies.
+
+    offset: of its type byte; body: of its first body byte; available: body bytes in the file.
+    """
 
     type: bytes
     offset: int
@@ -102,7 +106,7 @@ def crc(*parts: bytes) -> int:
 def head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
     """(type, length, head size) of the chunk at `offset`; Truncated if the file ends inside it."""
     stream.seek(offset)
-    raw = stream.read(6)                         # a type and a VarInt of MAX_LENGTH
+    raw = stream.read(6)  # a type and a VarInt of MAX_LENGTH
     if not raw:
         raise Truncated(f"§3.2 the file ends at offset {offset}, before its payload chunk; fetch it again")
     buffer = io.BytesIO(raw)
@@ -117,15 +121,17 @@ def head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
     if not found.type.isalpha():
         raise BadFile(f"§3.2 chunk at offset {offset}: type {found.type!r} is not an ASCII letter")
     if found.length > MAX_LENGTH:
-        raise BadFile(f"§3.2 chunk {found.type.decode()} at offset {offset}: length {found.length} is over {MAX_LENGTH}")
+        raise BadFile(
+            f"§3.2 chunk {found.type.decode()} at offset {offset}: length {found.length} is over {MAX_LENGTH}"
+        )
     return found.type, found.length, buffer.tell()
 
 
 def scan(stream: BinaryIO, start: int = 0) -> File:
     """Find the chunks of the file that begins at `start`, and read its header.
 
-    A file that ends early or goes wrong behind its header is returned with `problem` set: its size and metadata are known
-    even if its picture is not. Raises BadFile or Unsupported for anything up to the header's CRC.
+    A file that ends early or goes wrong behind its header is returned with `problem` set: its size and metadata are
+    known even if its picture is not. Raises BadFile or Unsupported for anything up to the header's CRC.
     """
     size = stream.seek(0, io.SEEK_END)
     with error_context(start):
@@ -142,17 +148,21 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
                 if chunk.type == HEADER_CHUNK:
                     header = parse_header(read(stream, chunk, prefix=Version.build(version)))
                 if chunk.end > size:
-                    raise Truncated(f"§3.2 chunk {chunk.type.decode()} at offset {offset} should end at offset {chunk.end}; "
-                                    f"the file ends at {size}")
+                    raise Truncated(
+                        f"§3.2 chunk {chunk.type.decode()} at offset {offset} should end at offset {chunk.end}; "
+                        f"the file ends at {size}"
+                    )
                 offset = chunk.end
         if size > offset:
             with error_context(offset):
-                raise BadFile(f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})")
+                raise BadFile(
+                    f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})"
+                )
     except BadFile as error:
         if header is None:
             raise
         problem = error
-    assert header is not None                    # the first chunk is H, and the loop read it
+    assert header is not None  # the first chunk is H, and the loop read it
     return File(version.major, version.minor, header, tuple(chunks), problem)
 
 
@@ -161,12 +171,16 @@ def _front(stream: BinaryIO, start: int) -> Container:
     stream.seek(start)
     front = stream.read(HEADER_OFFSET)
     if not front.startswith(SIGNATURE):
-        raise BadFile(f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file")
+        raise BadFile(
+            f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file"
+        )
     if len(front) < HEADER_OFFSET:
         raise Truncated("§3.1 the file ends inside its version")
-    version = Version.parse(front[len(SIGNATURE):])
+    version = Version.parse(front[len(SIGNATURE) :])
     if version.major != MAJOR:
-        raise Unsupported(f"§3.1 version {version.major}.{version.minor}: this decoder knows version {MAJOR}; update it")
+        raise Unsupported(
+            f"§3.1 version {version.major}.{version.minor}: this decoder knows version {MAJOR}; update it"
+        )
     return version
 
 
@@ -216,7 +230,9 @@ def _checked(stream: BinaryIO, chunk: Chunk, prefix: bytes) -> Iterator[bytes]:
     name = chunk.type.decode()
     with error_context(chunk.offset):
         if chunk.available < chunk.length:
-            raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there")
+            raise Truncated(
+                f"§3.2 chunk {name} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there"
+            )
         value = crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)))
         stream.seek(chunk.body)
         left = chunk.length
@@ -231,8 +247,10 @@ def _checked(stream: BinaryIO, chunk: Chunk, prefix: bytes) -> Iterator[bytes]:
         if len(stored) < 4:
             raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: the file ends inside its CRC")
         if value != Int32ub.parse(stored):
-            raise BadFile(f"§3.2 chunk {name} at offset {chunk.offset}: its CRC is {stored.hex()}, its bytes give {value:08x}; "
-                          "the file was damaged, fetch it again")
+            raise BadFile(
+                f"§3.2 chunk {name} at offset {chunk.offset}: its CRC is {stored.hex()}, its bytes give {value:08x}; "
+                "the file was damaged, fetch it again"
+            )
 
 
 def verify(stream: BinaryIO, file: File) -> None:

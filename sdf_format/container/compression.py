@@ -9,9 +9,9 @@ from construct import Construct, GreedyBytes, Int8ub, Struct
 from sdf_format.container.canonical import parse
 from sdf_format.errors import BadFile, BadInput
 
-STORED, ZSTD = 0, 1             # methods, §3.4
-METADATA_LIMIT = 4 << 20        # bytes of one metadata body, §3.4
-WINDOW = 8 << 20                # bytes, §3.4
+STORED, ZSTD = 0, 1  # methods, §3.4
+METADATA_LIMIT = 4 << 20  # bytes of one metadata body, §3.4
+WINDOW = 8 << 20  # bytes, §3.4
 LEVEL = 19
 
 # §3.4 Compressible body
@@ -53,8 +53,9 @@ def compress(data: bytes) -> bytes:
     """One frame without size, checksum or dictionary id: the chunk has a CRC."""
     import zstandard
 
-    parameters = zstandard.ZstdCompressionParameters.from_level(LEVEL, window_log=min(23, max(10, len(data).bit_length())),
-                                                                write_content_size=False, write_checksum=False)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL, window_log=min(23, max(10, len(data).bit_length())), write_content_size=False, write_checksum=False
+    )
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 

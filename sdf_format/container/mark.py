@@ -9,16 +9,25 @@ import re
 
 TERM = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 PROPERTY = b"DigitalSourceType"
-VALUE = re.compile(rb"DigitalSourceType\s*(?:=\s*[\"']|>)\s*([^\"'<\s]+)")      # as an attribute or as an element
-DESCRIPTION = ('<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-               f'Iptc4xmpExt:DigitalSourceType="{TERM}"/>').encode()
-PACKET = (b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-          b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">' + DESCRIPTION + b'</rdf:RDF></x:xmpmeta><?xpacket end="r"?>')
+VALUE = re.compile(rb"DigitalSourceType\s*(?:=\s*[\"']|>)\s*([^\"'<\s]+)")  # as an attribute or as an element
+DESCRIPTION = (
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    f'Iptc4xmpExt:DigitalSourceType="{TERM}"/>'
+).encode()
+PACKET = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    + DESCRIPTION
+    + b'</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
 END = b"</rdf:RDF>"
 
 
 def added(xmp: bytes) -> bytes:
-    """The packet of a file, b"" if it has none, with the mark. One that states a digital source type, or is not RDF in UTF-8, stays."""
+    """The packet of a file, b"" if it has none, with the mark.
+
+    One that states a digital source type, or is not RDF in UTF-8, stays.
+    """
     if not xmp:
         return PACKET
     end = xmp.rfind(END)
@@ -31,6 +40,8 @@ def removed(xmp: bytes) -> bytes:
 
 
 def stated(xmp: bytes) -> str | None:
-    """The digital source type that a file's packet, b"" if it has none, gives the picture: the mark unless it states another."""
+    """The digital source type that a file's packet, b"" if it has none, gives the picture: the mark unless it states
+    another.
+    """
     found = VALUE.search(added(xmp))
     return found[1].decode(errors="replace") if found else None

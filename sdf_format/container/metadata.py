@@ -11,13 +11,21 @@ from sdf_format.errors import BadFile, BadInput, error_context
 
 KEYS = {EXIF_CHUNK: "exif", ICC_CHUNK: "icc_profile", XMP_CHUNK: "xmp"}
 TYPES = frozenset({*KEYS, TEXT_CHUNK})
-COMMENT = "Comment"             # key of the text that Pillow's `info` has as "comment"
+COMMENT = "Comment"  # key of the text that Pillow's `info` has as "comment"
 
 
-def build(exif: bytes = b"", icc_profile: bytes = b"", xmp: bytes = b"", text: Mapping[str, str] | None = None) -> list[tuple[bytes, bytes]]:
-    """(type, body) of every chunk that has something to say; BadInput if it cannot be stored.  The mark of §3.7 takes no chunk."""
-    chunks = [(kind, compression.pack_metadata(data, KEYS[kind]))
-              for kind, data in ((EXIF_CHUNK, exif), (ICC_CHUNK, icc_profile), (XMP_CHUNK, mark.removed(xmp))) if data]
+def build(
+    exif: bytes = b"", icc_profile: bytes = b"", xmp: bytes = b"", text: Mapping[str, str] | None = None
+) -> list[tuple[bytes, bytes]]:
+    """(type, body) of every chunk that has something to say; BadInput if it cannot be stored.
+
+    The mark of §3.7 takes no chunk.
+    """
+    chunks = [
+        (kind, compression.pack_metadata(data, KEYS[kind]))
+        for kind, data in ((EXIF_CHUNK, exif), (ICC_CHUNK, icc_profile), (XMP_CHUNK, mark.removed(xmp)))
+        if data
+    ]
     for key, value in (text or {}).items():
         if not key or "\0" in key:
             raise BadInput(f"§3.4 text: {key!r} is not a key: it is empty or has a null character")
@@ -26,7 +34,10 @@ def build(exif: bytes = b"", icc_profile: bytes = b"", xmp: bytes = b"", text: M
 
 
 def replaced(stream: BinaryIO, file: File, given: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The file with `given` for all its metadata; picture, alpha, preview and unknown chunks stay to the byte. Raises BadFile if it is damaged."""
+    """The file with `given` for all its metadata; picture, alpha, preview and unknown chunks stay to the byte.
+
+    Raises BadFile if it is damaged.
+    """
     if file.problem:
         raise file.problem
     *others, data = [(c.type, chunks.read(stream, c)) for c in file.chunks if c.type not in TYPES | {HEADER_CHUNK}]
@@ -35,7 +46,8 @@ def replaced(stream: BinaryIO, file: File, given: Sequence[tuple[bytes, bytes]])
 
 
 def read(stream: BinaryIO, file: File, marked: bool = True) -> dict[str, object]:
-    """Pillow's `info` of a scanned file: exif, icc_profile, xmp, comment (bytes) and text (str by str), as far as present.
+    """Pillow's `info` of a scanned file: exif, icc_profile, xmp, comment (bytes) and text (str by str), as far as
+    present.
 
     marked  whether the XMP says that a generative model made the picture what it is (§3.7)
 

@@ -1,4 +1,7 @@
-"""Payload kinds (§5) as far as their header fields go: what `sdf info` and the codecs both read.  No pixels, no models."""
+"""Payload kinds (§5) as far as their header fields go: what `sdf info` and the codecs both read.
+
+No pixels, no models.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from construct import Bit, BitsInteger, BitStruct, Container, Flag, GreedyBytes, If, Int8sb, Int8ub, Nibble, Prefixed, Struct, VarInt, this
+from construct import (
+    Bit,
+    BitsInteger,
+    BitStruct,
+    Container,
+    Flag,
+    GreedyBytes,
+    If,
+    Int8sb,
+    Int8ub,
+    Nibble,
+    Prefixed,
+    Struct,
+    VarInt,
+    this,
+)
 
 from sdf_format.container import compression
 from sdf_format.container.canonical import parse as parse_struct
@@ -15,34 +33,35 @@ from sdf_format.diffusion import schedule
 from sdf_format.errors import BadFile, BadInput, Unsupported
 
 DIFFC, PALETTE, LOWBIT = range(3)
-KINDS = {DIFFC: "diffc", PALETTE: "palette", LOWBIT: "lowbit"}      # table 5.1
+KINDS = {DIFFC: "diffc", PALETTE: "palette", LOWBIT: "lowbit"}  # table 5.1
 
 TRELLIS, PFR, TREE = range(3)
-CODERS = {TRELLIS: "trellis", PFR: "pfr", TREE: "tree"}     # table 5.2
-CODER_FIRST = 8                         # L, K or bits a chunk, of parameter 0, §5.2
-CODER_PARAMETERS = range(11)            # 8..18
+CODERS = {TRELLIS: "trellis", PFR: "pfr", TREE: "tree"}  # table 5.2
+CODER_FIRST = 8  # L, K or bits a chunk, of parameter 0, §5.2
+CODER_PARAMETERS = range(11)  # 8..18
 DEFAULT_CODER = (TREE, 12 - CODER_FIRST)
 
 MEAN, FLOW, ANCESTRAL, BALANCED = range(4)
-DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral", BALANCED: "balanced"}      # table 5.3
-REALISM = {MEAN: 0.0, FLOW: 1.0, BALANCED: 0.5}                     # §7.2: how far from the posterior mean to the flow's end
-FLOW_STEPS = 3                          # where a caller names flow or ancestral without steps
+DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral", BALANCED: "balanced"}  # table 5.3
+# §7.2: how far from the posterior mean to the flow's end
+REALISM = {MEAN: 0.0, FLOW: 1.0, BALANCED: 0.5}
+FLOW_STEPS = 3  # where a caller names flow or ancestral without steps
 
-GUIDANCE = 8                            # unit 1/n, §5.2
-PROMPT_LIMIT = 8192                     # bytes, §5.2
+GUIDANCE = 8  # unit 1/n, §5.2
+PROMPT_LIMIT = 8192  # bytes, §5.2
 
-COLOURS = range(1, 4097)                # §5.3
-VALUES = range(-128, 128)               # §5.3, of a vector
-STEP_UNIT = 8                           # §5.3, steps an octave
-DITHERING = 64                          # §5.3, of full strength
-LEVELS = range(2, 257)                  # §5.4
-SCALES = range(-128, 128)               # §5.4.1
-OFFSETS = range(-32768, 32768)          # §5.4.1
-SCALE_UNIT = 4                          # §5.4.1, scales an octave
+COLOURS = range(1, 4097)  # §5.3
+VALUES = range(-128, 128)  # §5.3, of a vector
+STEP_UNIT = 8  # §5.3, steps an octave
+DITHERING = 64  # §5.3, of full strength
+LEVELS = range(2, 257)  # §5.4
+SCALES = range(-128, 128)  # §5.4.1
+OFFSETS = range(-32768, 32768)  # §5.4.1
+SCALE_UNIT = 4  # §5.4.1, scales an octave
 NEIGHBOURS, ALONE, EVEN = range(3)
-CONTEXTS = {NEIGHBOURS: "neighbours", ALONE: "alone", EVEN: "even"}     # table 5.4
-CLEANUP_LEVEL = 8                       # unit 1/n nat, §5.5
-CLEANUP_GAIN = 64                       # unit 1/n, §5.5
+CONTEXTS = {NEIGHBOURS: "neighbours", ALONE: "alone", EVEN: "even"}  # table 5.4
+CLEANUP_LEVEL = 8  # unit 1/n nat, §5.5
+CLEANUP_GAIN = 64  # unit 1/n, §5.5
 
 # Table 5.3 and steps, §5.2
 DenoiserFields = BitStruct("id" / BitsInteger(3), "steps" / BitsInteger(5))
@@ -55,32 +74,32 @@ DiffcFlags = BitStruct(
     "denoiser" / Flag,
     "coder" / Flag,
     "seed" / Flag,
-    "form" / BitsInteger(2),                                                    # table 4.2
+    "form" / BitsInteger(2),  # table 4.2
 )
 
 # §5.2 Conditioning
 ConditioningFields = Struct(
-    "coding" / Int8ub,                          # guidance of the walk, 1/8
-    "denoising" / Int8ub,                       # guidance of the denoiser, 1/8
-    "prompt" / Prefixed(VarInt, GreedyBytes),   # §3.4
+    "coding" / Int8ub,  # guidance of the walk, 1/8
+    "denoising" / Int8ub,  # guidance of the denoiser, 1/8
+    "prompt" / Prefixed(VarInt, GreedyBytes),  # §3.4
 )
 
 # §5.2 DiffC parameters
 DiffcParameters = Struct(
     "flags" / DiffcFlags,
-    "seed" / If(this.flags.seed, VarInt),                                       # absent: 0
-    "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),     # absent: tree, K = 12
+    "seed" / If(this.flags.seed, VarInt),  # absent: 0
+    "coder" / If(this.flags.coder, BitStruct("id" / Nibble, "parameter" / Nibble)),  # absent: tree, K = 12
     "schedule" / schedule.by_form(this.flags.form),
-    "denoiser" / If(this.flags.denoiser, DenoiserFields),                       # absent: table 4.1
-    "conditioning" / If(this.flags.conditioning, ConditioningFields),            # absent: no prompt, guidance 1
+    "denoiser" / If(this.flags.denoiser, DenoiserFields),  # absent: table 4.1
+    "conditioning" / If(this.flags.conditioning, ConditioningFields),  # absent: no prompt, guidance 1
     "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
 )
 
 # §5.5 Clean-up
 CleanupFields = Struct(
     "denoiser" / DenoiserFields,
-    "level" / Int8sb,                           # log-SNR, 1/8 nat
-    "gain" / Int8ub,                            # 1/64
+    "level" / Int8sb,  # log-SNR, 1/8 nat
+    "gain" / Int8ub,  # 1/64
 )
 
 # §5.3 Palette flags
@@ -94,10 +113,10 @@ PaletteFlags = BitStruct(
 # §5.3 Palette parameters
 PaletteParameters = Struct(
     "flags" / PaletteFlags,
-    "colours" / VarInt,                                                         # vectors of a palette
-    "groups" / VarInt,                                                          # of channels
-    "step" / Int8sb,                                                            # 1/8 octave
-    "dithering" / If(this.flags.dithering, Int8ub),                             # 1/64; absent: 0
+    "colours" / VarInt,  # vectors of a palette
+    "groups" / VarInt,  # of channels
+    "step" / Int8sb,  # 1/8 octave
+    "dithering" / If(this.flags.dithering, Int8ub),  # 1/64; absent: 0
     "cleanup" / If(this.flags.cleanup, CleanupFields),
     "extension" / If(this.flags.extension, Prefixed(VarInt, GreedyBytes)),
 )
@@ -105,7 +124,7 @@ PaletteParameters = Struct(
 # §5.4 Lowbit flags
 LowbitFlags = BitStruct(
     "reserved" / BitsInteger(4),
-    "contexts" / BitsInteger(2),                # table 5.4
+    "contexts" / BitsInteger(2),  # table 5.4
     "extension" / Flag,
     "cleanup" / Flag,
 )
@@ -121,7 +140,10 @@ LowbitParameters = Struct(
 
 @dataclass(frozen=True)
 class Conditioning:
-    """§5.2.  What the model is told in words, and how closely it follows: 1 as it stands; for the walk and for the denoiser."""
+    """§5.2.
+
+    What the model is told in words, and how closely it follows: 1 as it stands; for the walk and for the denoiser.
+    """
 
     prompt: str = ""
     coding: float = 1.0
@@ -163,7 +185,9 @@ def _parse_diffc(header: Header) -> Diffc:
     if fields.coder[1] not in CODER_PARAMETERS:
         raise BadFile(f"§5.2 coder: parameter {fields.coder[1]} is outside 0..{CODER_PARAMETERS[-1]}")
     if fields.denoiser and fields.denoiser[0] not in DENOISERS:
-        raise Unsupported(f"table 5.3: denoiser {fields.denoiser[0]} is unknown here (this decoder knows {sorted(DENOISERS)})")
+        raise Unsupported(
+            f"table 5.3: denoiser {fields.denoiser[0]} is unknown here (this decoder knows {sorted(DENOISERS)})"
+        )
     if fields.denoiser and (not fields.denoiser[1] or fields.denoiser[0] == MEAN and fields.denoiser[1] != 1):
         raise BadFile(f"§5.2 denoiser: {fields.denoiser[1]} steps of {DENOISERS[fields.denoiser[0]]}")
     return fields
@@ -180,7 +204,11 @@ def _parse_conditioning(raw: Container) -> Conditioning:
 
 def as_written(conditioning: Conditioning) -> Conditioning:
     """What a reader will find: guidance in eighths."""
-    return Conditioning(conditioning.prompt, round(conditioning.coding * GUIDANCE) / GUIDANCE, round(conditioning.denoising * GUIDANCE) / GUIDANCE)
+    return Conditioning(
+        conditioning.prompt,
+        round(conditioning.coding * GUIDANCE) / GUIDANCE,
+        round(conditioning.denoising * GUIDANCE) / GUIDANCE,
+    )
 
 
 def build_conditioning(conditioning: Conditioning) -> dict[str, object]:
@@ -196,21 +224,33 @@ def build_conditioning(conditioning: Conditioning) -> dict[str, object]:
 
 def _build_diffc(fields: Diffc) -> bytes:
     """§5.2; whatever equals its default is left out."""
-    return DiffcParameters.build(dict(
-        flags=dict(reserved=0, conditioning=fields.conditioning != Conditioning(), extension=fields.extension is not None, denoiser=fields.denoiser is not None,
-                   coder=fields.coder != DEFAULT_CODER, seed=fields.seed != 0, form=fields.form),
-        seed=fields.seed,
-        coder=dict(id=fields.coder[0], parameter=fields.coder[1]),
-        schedule=fields.schedule,
-        denoiser=dict(id=fields.denoiser[0], steps=fields.denoiser[1]) if fields.denoiser else None,
-        conditioning=build_conditioning(fields.conditioning),
-        extension=fields.extension,
-    ))
+    return DiffcParameters.build(
+        dict(
+            flags=dict(
+                reserved=0,
+                conditioning=fields.conditioning != Conditioning(),
+                extension=fields.extension is not None,
+                denoiser=fields.denoiser is not None,
+                coder=fields.coder != DEFAULT_CODER,
+                seed=fields.seed != 0,
+                form=fields.form,
+            ),
+            seed=fields.seed,
+            coder=dict(id=fields.coder[0], parameter=fields.coder[1]),
+            schedule=fields.schedule,
+            denoiser=dict(id=fields.denoiser[0], steps=fields.denoiser[1]) if fields.denoiser else None,
+            conditioning=build_conditioning(fields.conditioning),
+            extension=fields.extension,
+        )
+    )
 
 
 @dataclass(frozen=True)
 class Cleanup:
-    """§5.5.  denoiser: (id, steps), table 5.3, not ancestral; level: log-SNR [1/CLEANUP_LEVEL nat]; gain [1/CLEANUP_GAIN]"""
+    """§5.5.
+
+    denoiser: (id, steps), table 5.3, not ancestral; level: log-SNR [1/CLEANUP_LEVEL nat]; gain [1/CLEANUP_GAIN]
+    """
 
     denoiser: tuple[int, int]
     level: int
@@ -234,7 +274,9 @@ def parse_cleanup(raw: Container | None) -> Cleanup | None:
 def build_cleanup(cleanup: Cleanup | None) -> dict[str, object] | None:
     if cleanup is None:
         return None
-    return dict(denoiser=dict(id=cleanup.denoiser[0], steps=cleanup.denoiser[1]), level=cleanup.level, gain=cleanup.gain)
+    return dict(
+        denoiser=dict(id=cleanup.denoiser[0], steps=cleanup.denoiser[1]), level=cleanup.level, gain=cleanup.gain
+    )
 
 
 @dataclass(frozen=True)
@@ -270,11 +312,22 @@ def _parse_palette(header: Header) -> Palette:
 
 
 def _build_palette(fields: Palette) -> bytes:
-    return PaletteParameters.build(dict(
-        flags=dict(reserved=0, extension=fields.extension is not None, dithering=fields.dithering > 0, cleanup=fields.cleanup is not None),
-        colours=fields.colours, groups=fields.groups, step=fields.step, dithering=fields.dithering, cleanup=build_cleanup(fields.cleanup),
-        extension=fields.extension,
-    ))
+    return PaletteParameters.build(
+        dict(
+            flags=dict(
+                reserved=0,
+                extension=fields.extension is not None,
+                dithering=fields.dithering > 0,
+                cleanup=fields.cleanup is not None,
+            ),
+            colours=fields.colours,
+            groups=fields.groups,
+            step=fields.step,
+            dithering=fields.dithering,
+            cleanup=build_cleanup(fields.cleanup),
+            extension=fields.extension,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -304,10 +357,19 @@ def _parse_lowbit(header: Header) -> Lowbit:
 
 
 def _build_lowbit(fields: Lowbit) -> bytes:
-    return LowbitParameters.build(dict(
-        flags=dict(reserved=0, contexts=fields.contexts, extension=fields.extension is not None, cleanup=fields.cleanup is not None),
-        levels=fields.levels, cleanup=build_cleanup(fields.cleanup), extension=fields.extension,
-    ))
+    return LowbitParameters.build(
+        dict(
+            flags=dict(
+                reserved=0,
+                contexts=fields.contexts,
+                extension=fields.extension is not None,
+                cleanup=fields.cleanup is not None,
+            ),
+            levels=fields.levels,
+            cleanup=build_cleanup(fields.cleanup),
+            extension=fields.extension,
+        )
+    )
 
 
 Fields = Diffc | Palette | Lowbit

@@ -13,21 +13,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdf_format.diffusion.schedule import LAW_BEND, LAW_LEVEL, LAW_RANGES, LAW_SLOPE, REGISTERED_LEVEL, law_bits, law_levels
+from sdf_format.diffusion.schedule import (
+    LAW_BEND,
+    LAW_LEVEL,
+    LAW_RANGES,
+    LAW_SLOPE,
+    REGISTERED_LEVEL,
+    law_bits,
+    law_levels,
+)
 from sdf_format.models.loading import Model
 
-LOWEST, SPACING = -7.0, 2.5    # nat: log-SNR where measuring starts, and between measurements
-KL_OVERGRANT = 1.04                    # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
-HIGHEST = 10.0                  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
-SAMPLE = 64                     # latent positions a side of the windows measured in a large picture, unless the model was trained at others
+LOWEST, SPACING = -7.0, 2.5  # nat: log-SNR where measuring starts, and between measurements
+# KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
+KL_OVERGRANT = 1.04
+HIGHEST = 10.0  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
+# latent positions a side of the windows measured in a large picture, unless the model was trained at others
+SAMPLE = 64
 WINDOWS = 4
 
 
 @dataclass(frozen=True)
 class MmseCurve:
-    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; well below them: its energy."""
+    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; well below them:
+    its energy.
+    """
 
-    dimensions: int             # of the latent
+    dimensions: int  # of the latent
     energy: float
     levels: list[float]
     errors: list[float]
@@ -47,8 +59,12 @@ def windows(latent: Tensor, side: int) -> Tensor:
     return torch.cat([latent[:, :, t : t + side, left : left + side] for t, left in zip(tops, lefts)])
 
 
-def measure_mmse(latent: Tensor, model: Model, enough: Callable[[MmseCurve], bool], lowest: float = LOWEST, spacing: float = SPACING) -> MmseCurve:
-    """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model ends."""
+def measure_mmse(
+    latent: Tensor, model: Model, enough: Callable[[MmseCurve], bool], lowest: float = LOWEST, spacing: float = SPACING
+) -> MmseCurve:
+    """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model
+    ends.
+    """
     sample = windows(latent, getattr(model, "window", SAMPLE))
     scale = latent.numel() / sample.numel()
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
@@ -65,11 +81,13 @@ def measure_mmse(latent: Tensor, model: Model, enough: Callable[[MmseCurve], boo
     return curve
 
 
-Capacity = Callable[[int, int], float]      # (bits, dimensions) of a step -> KL [bit] that a coder delivers with them
+Capacity = Callable[[int, int], float]  # (bits, dimensions) of a step -> KL [bit] that a coder delivers with them
 
 
 def ideal_levels(curve: MmseCurve, bits: tuple[int, ...], capacity: Capacity) -> list[float]:
-    """Log-SNR that each step reaches if its bits deliver what the coder promises and the next prediction is stale until then."""
+    """Log-SNR that each step reaches if its bits deliver what the coder promises and the next prediction is stale until
+    then.
+    """
     precision, levels = 0.0, []
     for granted in bits:
         error = curve.error(math.log(precision)) if precision else curve.energy
@@ -89,7 +107,9 @@ def fit(levels: list[float], bits: tuple[int, ...]) -> dict[str, int]:
         basis = np.stack([np.ones_like(u), u, u * u][:terms], axis=1)
         found, *_ = np.linalg.lstsq(basis * weight[:, None], wanted * weight, rcond=None)
         end, slope, bend = (*found, *[2.0, 0.0][terms - 1 :])[:3] if terms < 3 else found
-        law = dict(steps=steps, end=round(end * LAW_LEVEL), slope=max(1, round(slope * LAW_SLOPE)), bend=round(bend * LAW_BEND))
+        law = dict(
+            steps=steps, end=round(end * LAW_LEVEL), slope=max(1, round(slope * LAW_SLOPE)), bend=round(bend * LAW_BEND)
+        )
         fits = all(LAW_RANGES[name][0] <= value <= LAW_RANGES[name][1] for name, value in law.items())
         if fits and (np.diff(law_levels(**law)) > 0).all() and law_levels(**law)[0] > -15:
             break

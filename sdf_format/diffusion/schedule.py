@@ -1,7 +1,7 @@
 """Noise levels and bits of every step (§4.2), from the header alone: integers in, integers for the bits out.
 
-A level is a log-SNR in nat, log(signal variance / noise variance) per latent value of unit scale. A step ends at its level and
-owns its bits of the payload. Levels may differ in the last bit between platforms; bits cannot.
+A level is a log-SNR in nat, log(signal variance / noise variance) per latent value of unit scale. A step ends at its
+level and owns its bits of the payload. Levels may differ in the last bit between platforms; bits cannot.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from construct import Array, BitsInteger, BitStruct, Construct, Int8ub, Octet, S
 
 from sdf_format.errors import BadFile, Unsupported
 
-LAW, REGISTERED, INLINE = range(3)      # table 4.2, forms
-LEVEL_LIMIT = 16.0                      # nat, either side: §4.2
-LAW_LEVEL, LAW_SLOPE, LAW_BEND = 32, 16, 32     # units of 1/n nat, §4.2.1
-LAW_RANGES = {"steps": (1, 255), "end": (-512, 511), "slope": (0, 127), "bend": (-64, 63)}      # §4.2.1
+LAW, REGISTERED, INLINE = range(3)  # table 4.2, forms
+LEVEL_LIMIT = 16.0  # nat, either side: §4.2
+LAW_LEVEL, LAW_SLOPE, LAW_BEND = 32, 16, 32  # units of 1/n nat, §4.2.1
+LAW_RANGES = {"steps": (1, 255), "end": (-512, 511), "slope": (0, 127), "bend": (-64, 63)}  # §4.2.1
 REGISTERED_LEVEL, REGISTERED_BITS = 1024, 1024  # units of 1/n nat and 1/n bit per cell, §4.2.2
-REGISTERED_GAIN = 64                    # unit 1/n, §4.2.2
-INLINE_LEVEL = 64                       # unit 1/n nat, §4.2.3
+REGISTERED_GAIN = 64  # unit 1/n, §4.2.2
+INLINE_LEVEL = 64  # unit 1/n nat, §4.2.3
 
 # §4.2.1 The law: level(k) = end + slope * u + bend * u^2 with u = ln(k / steps); bits up to step k in proportion to k^2
 Law = BitStruct(
     "steps" / Octet,
-    "end" / BitsInteger(10, signed=True),       # 1/32 nat
-    "slope" / BitsInteger(7),                   # 1/16
-    "bend" / BitsInteger(7, signed=True),       # 1/32
+    "end" / BitsInteger(10, signed=True),  # 1/32 nat
+    "slope" / BitsInteger(7),  # 1/16
+    "bend" / BitsInteger(7, signed=True),  # 1/32
 )
 
 # §4.2.2 A registered table, its bits scaled by the number of cells and by one gain
 Registered = Struct(
-    "table" / VarInt,           # table 4.3
-    "gain" / VarInt,            # 1/64
+    "table" / VarInt,  # table 4.3
+    "gain" / VarInt,  # 1/64
 )
 
 # §4.2.3 Everything in the file
 Inline = Struct(
     "steps" / Int8ub,
-    "first" / ZigZag,                                       # 1/64 nat
-    "rises" / Array(lambda c: max(0, c.steps - 1), VarInt), # 1/64 nat
+    "first" / ZigZag,  # 1/64 nat
+    "rises" / Array(lambda c: max(0, c.steps - 1), VarInt),  # 1/64 nat
     "bits" / Array(this.steps, VarInt),
 )
 
@@ -90,8 +90,9 @@ def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> 
     if form == LAW:
         if not fields["steps"]:
             raise BadFile("§4.2.1 steps: 0 is outside 1..255")
-        schedule = Schedule(law_levels(*(fields[k] for k in ("steps", "end", "slope", "bend"))),
-                            law_bits(fields["steps"], payload_bits))
+        schedule = Schedule(
+            law_levels(*(fields[k] for k in ("steps", "end", "slope", "bend"))), law_bits(fields["steps"], payload_bits)
+        )
     elif form == REGISTERED:
         schedule = _registered(fields, payload_bits, cells)
     else:
@@ -99,7 +100,10 @@ def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> 
     if any(b <= a for a, b in zip(schedule.levels, schedule.levels[1:])):
         raise BadFile("§4.2 levels: they must rise from step to step")
     if any(abs(level) > LEVEL_LIMIT for level in schedule.levels):
-        raise BadFile(f"§4.2 levels: {min(schedule.levels):.2f} to {max(schedule.levels):.2f} nat leave -{LEVEL_LIMIT}..{LEVEL_LIMIT}")
+        raise BadFile(
+            f"§4.2 levels: {min(schedule.levels):.2f} to {max(schedule.levels):.2f} nat leave "
+            f"-{LEVEL_LIMIT}..{LEVEL_LIMIT}"
+        )
     return schedule
 
 
@@ -124,7 +128,9 @@ def granted_bits(entry: dict[str, Any], gain: int, cells: int) -> list[int]:
 
 
 def take(entry: dict[str, Any], gain: int, payload_bits: int, cells: int) -> Schedule:
-    """§4.2.2: a table's steps are taken until the payload is used up; the last one gets what is left, and ends where that takes it."""
+    """§4.2.2: a table's steps are taken until the payload is used up; the last one gets what is left, and ends where
+    that takes it.
+    """
     bits, left = [], payload_bits
     granted = granted_bits(entry, gain, cells)
     for grant in granted:
@@ -144,7 +150,9 @@ def take(entry: dict[str, Any], gain: int, payload_bits: int, cells: int) -> Sch
 def _registered(fields: dict[str, Any], payload_bits: int, cells: int) -> Schedule:
     entry = registry().get(fields["table"])
     if entry is None:
-        raise Unsupported(f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})")
+        raise Unsupported(
+            f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})"
+        )
     return take(entry, fields["gain"], payload_bits, cells)
 
 

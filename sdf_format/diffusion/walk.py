@@ -1,8 +1,9 @@
 """The walk from nothing to a noisy image, and from there to a clean one (§7).
 
-One noise coordinate: the precision t = exp(log-SNR). After precision t the receiver has seen t * clean + sqrt(t) * normal, a
-sum to which every step adds; y = sum / t is the clean latent plus noise of standard deviation sigma = 1 / sqrt(t). In this
-form the posterior of DiffC's algorithms 1 and 2 is plain addition, and t = 0, where nothing is known, is no special case.
+One noise coordinate: the precision t = exp(log-SNR). After precision t the receiver has seen t * clean + sqrt(t) *
+normal, a sum to which every step adds; y = sum / t is the clean latent plus noise of standard deviation sigma = 1 /
+sqrt(t). In this form the posterior of DiffC's algorithms 1 and 2 is plain addition, and t = 0, where nothing is known,
+is no special case.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ Predict = Callable[[Tensor, float], Tensor]
 Channel = Callable[[int, Tensor, float], Tensor]
 
 
-def walk(shape: Sequence[int], levels: Sequence[float], predict: Predict, channel: Channel,
-         device: torch.device | str = "cpu") -> tuple[Tensor, float]:
+def walk(
+    shape: Sequence[int],
+    levels: Sequence[float],
+    predict: Predict,
+    channel: Channel,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, float]:
     """Carry a latent from no knowledge to the last level (§7.1); sender and receiver differ in their channel alone.
 
     levels   log-SNR at the end of each step, increasing                     [nat]
@@ -58,7 +64,10 @@ def flow(y: Tensor, sigma: float, steps: int, predict: Predict) -> Tensor:
 
 
 def ancestral(y: Tensor, sigma: float, steps: int, predict: Predict, draw: Callable[[int], Tensor]) -> Tensor:
-    """Ancestral sampling from sigma to 0 (§7.2; DiffC-A), over the noise levels of `flow`.  draw: step -> normals like y"""
+    """Ancestral sampling from sigma to 0 (§7.2; DiffC-A), over the noise levels of `flow`.
+
+    draw: step -> normals like y
+    """
     sigmas = [sigma * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
     for step, (here, there) in enumerate(zip(sigmas, sigmas[1:])):
         clean = predict(y, here)

@@ -1,7 +1,7 @@
 """`sdf conformance`: any decoder against the suite in spec/conformance (§9).
 
-A decoder is a command that reads one file and writes one picture. It exits with 0 if it did, and otherwise with the status of the
-error's class; what it writes to stderr names the offset of the chunk that is wrong, as in "offset 31".
+A decoder is a command that reads one file and writes one picture. It exits with 0 if it did, and otherwise with the
+status of the error's class; what it writes to stderr names the offset of the chunk that is wrong, as in "offset 31".
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ import numpy as np
 
 from sdf_format.errors import BadFile, BadInput, MissingModel, Truncated, Unsupported
 
-SUITE = Path(__file__).parents[2] / "spec" / "conformance"      # in a checkout
-TIMEOUT = 300                                                      # seconds a file
-STATUS = {kind.code: kind.status for kind in (BadFile, Truncated, Unsupported, MissingModel)}      # §9
+SUITE = Path(__file__).parents[2] / "spec" / "conformance"  # in a checkout
+TIMEOUT = 300  # seconds a file
+STATUS = {kind.code: kind.status for kind in (BadFile, Truncated, Unsupported, MissingModel)}  # §9
 CLASS = {status: code for code, status in STATUS.items()}
 OFFSET = re.compile(r"offset (\d+)")
-LEVEL = 1e-3            # how far noise levels, which are not integers, may be from the manifest's
+LEVEL = 1e-3  # how far noise levels, which are not integers, may be from the manifest's
 
-Decoder = Callable[[Path, Path], tuple[int, str]]       # (file, picture to write) -> exit status, stderr
-Teller = Callable[[Path], dict[str, Any]]               # file -> its header, as `sdf info --json` has it
+Decoder = Callable[[Path, Path], tuple[int, str]]  # (file, picture to write) -> exit status, stderr
+Teller = Callable[[Path], dict[str, Any]]  # file -> its header, as `sdf info --json` has it
 
 
 @dataclass(frozen=True)
 class Result:
-    """problems: none if the decoder did with this file what the manifest says; figures: [rms, peak] of its picture's differences."""
+    """problems: none if the decoder did with this file what the manifest says; figures: [rms, peak] of its picture's
+    differences.
+    """
 
     name: str
     clauses: list[str]
@@ -52,8 +54,14 @@ def command(template: str, timeout: float = TIMEOUT) -> Decoder:
 
     def decode(source: Path, target: Path) -> tuple[int, str]:
         try:
-            done = subprocess.run([p.replace("{in}", str(source)).replace("{out}", str(target)) for p in parts],
-                                  capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+            done = subprocess.run(
+                [p.replace("{in}", str(source)).replace("{out}", str(target)) for p in parts],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             return -1, f"no answer in {timeout:g} s"
         except OSError as error:
@@ -65,9 +73,16 @@ def command(template: str, timeout: float = TIMEOUT) -> Decoder:
 
 def teller(template: str, timeout: float = TIMEOUT) -> Teller:
     """What prints a header as JSON, from a command line with {in}."""
+
     def tell(source: Path) -> dict[str, Any]:
         try:
-            done = subprocess.run([p.replace("{in}", str(source)) for p in shlex.split(template)], capture_output=True, text=True, timeout=timeout, check=False)
+            done = subprocess.run(
+                [p.replace("{in}", str(source)) for p in shlex.split(template)],
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
             return dict(json.loads(done.stdout))
         except (ValueError, OSError, subprocess.TimeoutExpired) as error:
             return {"error": str(error)}
@@ -80,7 +95,9 @@ def manifest(suite: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((suite / "manifest.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{suite} holds no suite ({error}); `--suite` names the folder spec/conformance of the sources") from error
+        raise BadInput(
+            f"{suite} holds no suite ({error}); `--suite` names the folder spec/conformance of the sources"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -100,7 +117,12 @@ def with_models(folder: Path) -> Iterator[None]:
 def judge(suite: Path, decode: Decoder, tell: Teller | None = None, only: str = "*") -> Iterator[Result]:
     """What a decoder makes of every file.  tell: None leaves headers alone; only: pattern of names"""
     listed = manifest(suite)
-    entries = [(entry, kind) for kind in ("accepted", "refused") for entry in listed[kind] if fnmatch.fnmatch(entry["name"], only)]
+    entries = [
+        (entry, kind)
+        for kind in ("accepted", "refused")
+        for entry in listed[kind]
+        if fnmatch.fnmatch(entry["name"], only)
+    ]
     if not entries:
         raise BadInput(f"no file of the suite is called {only!r}")
     with tempfile.TemporaryDirectory() as folder, with_models(suite / "models"):
@@ -115,7 +137,9 @@ def judge(suite: Path, decode: Decoder, tell: Teller | None = None, only: str = 
             if "pixels" in entry:
                 status, said = decode(source, target)
                 if status or not target.exists():
-                    problems.append(f"exit status {status}{'' if target.exists() else ', no picture'}: {said.strip()[-200:]}")
+                    problems.append(
+                        f"exit status {status}{'' if target.exists() else ', no picture'}: {said.strip()[-200:]}"
+                    )
                 else:
                     found, figures = _compared(suite / entry["pixels"], target, listed["tolerance"])
                     problems += found
@@ -128,15 +152,25 @@ def _refused(entry: dict[str, Any], status: int, said: str, wrote: bool) -> list
         return [f"accepted; it is {entry['error']}: {entry['about']}"]
     problems = ["refused, and a picture written"] if wrote else []
     if status != STATUS[entry["error"]]:
-        problems.append(f"exit status {status} ({CLASS.get(status, 'of no class')}); wanted {STATUS[entry['error']]} ({entry['error']}): {said.strip()[-200:]}")
+        problems.append(
+            f"exit status {status} ({CLASS.get(status, 'of no class')}); wanted {STATUS[entry['error']]} "
+            f"({entry['error']}): {said.strip()[-200:]}"
+        )
     place = OFFSET.search(said)
     if place is None or int(place[1]) not in entry["offsets"]:
-        problems.append(f"{place[0] if place else 'no offset'} in its message; wanted offset {' or '.join(map(str, entry['offsets']))}: {said.strip()[-200:]}")
+        problems.append(
+            f"{place[0] if place else 'no offset'} in its message; wanted offset "
+            f"{' or '.join(map(str, entry['offsets']))}: {said.strip()[-200:]}"
+        )
     return problems
 
 
 def _told(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return [f"header {name}: {found.get(name)!r}; wanted {value!r}" for name, value in wanted.items() if not holds(value, found.get(name))]
+    return [
+        f"header {name}: {found.get(name)!r}; wanted {value!r}"
+        for name, value in wanted.items()
+        if not holds(value, found.get(name))
+    ]
 
 
 def holds(wanted: Any, found: Any) -> bool:
@@ -178,9 +212,15 @@ def as_text(results: list[Result]) -> str:
     lines = []
     for result in results:
         figures = f"  rms {result.figures[0]:g}, peak {result.figures[1]:g}" if result.figures else ""
-        lines.append(f"{'FAIL' if result.problems else 'ok  '} {result.name:28} §{', §'.join(result.clauses):24}{figures}".rstrip())
+        lines.append(
+            f"{'FAIL' if result.problems else 'ok  '} {result.name:28} "
+            f"§{', §'.join(result.clauses):24}{figures}".rstrip()
+        )
         lines += [f"       {problem}" for problem in result.problems]
     failed = sum(bool(r.problems) for r in results)
     worst = [max((r.figures[k] for r in results if r.figures), default=0) for k in (0, 1)]
-    lines.append(f"{len(results) - failed} of {len(results)} files passed; largest differences of pixels: rms {worst[0]:g}, peak {worst[1]:g} of 255")
+    lines.append(
+        f"{len(results) - failed} of {len(results)} files passed; largest differences of pixels: rms {worst[0]:g}, "
+        f"peak {worst[1]:g} of 255"
+    )
     return "\n".join(lines)

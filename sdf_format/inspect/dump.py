@@ -1,7 +1,7 @@
 """Annotated hex, for `sdf dump` and Annex A: every byte of a file, a field a row, with its clause.  No torch, no model.
 
-The rows come from the very structs that read the file, so they cannot tell another story. What no rule explains in a damaged
-file stands there as it is, with the reason.
+The rows come from the very structs that read the file, so they cannot tell another story. What no rule explains in a
+damaged file stands there as it is, with the reason.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from construct import Construct, ConstructError, Container, Struct, Switch
 from construct.core import IfThenElse, Renamed, evaluate
 
 from sdf_format.container import alpha, chunks, compression, parameters
-from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK
+from sdf_format.container.chunks import (
+    ALPHA_CHUNK,
+    DATA_CHUNK,
+    EXIF_CHUNK,
+    HEADER_CHUNK,
+    ICC_CHUNK,
+    TEXT_CHUNK,
+    XMP_CHUNK,
+)
 from sdf_format.container.header import HASH_SHORT, MAX_HEADER, MODES, SOUNDS, HeaderBody
 from sdf_format.container.magic import SIGNATURE
 from sdf_format.diffusion import schedule
@@ -23,25 +31,36 @@ from sdf_format.errors import SdfError
 from sdf_format.inspect import report
 from sdf_format.models.registry import MODELS
 
-WIDTH = 16          # bytes a line
-SHOWN = 256         # bytes of a field that are shown unless more are asked for
+WIDTH = 16  # bytes a line
+SHOWN = 256  # bytes of a field that are shown unless more are asked for
 
 # Where the fields of a struct are laid down; those of a struct without an entry: where the outer one's are.
 CLAUSES: dict[Construct, str] = {
-    HeaderBody: "§3.3", compression.Body: "§3.4", alpha.AlphaBody: "§3.5", parameters.DiffcParameters: "§5.2",
-    parameters.PaletteParameters: "§5.3", parameters.LowbitParameters: "§5.4", parameters.CleanupFields: "§5.5",
-    schedule.Law: "§4.2.1", schedule.Registered: "§4.2.2", schedule.Inline: "§4.2.3",
+    HeaderBody: "§3.3",
+    compression.Body: "§3.4",
+    alpha.AlphaBody: "§3.5",
+    parameters.DiffcParameters: "§5.2",
+    parameters.PaletteParameters: "§5.3",
+    parameters.LowbitParameters: "§5.4",
+    parameters.CleanupFields: "§5.5",
+    schedule.Law: "§4.2.1",
+    schedule.Registered: "§4.2.2",
+    schedule.Inline: "§4.2.3",
 }
 BODIES: dict[bytes, Construct] = {
-    HEADER_CHUNK: HeaderBody, ALPHA_CHUNK: alpha.AlphaBody,
+    HEADER_CHUNK: HeaderBody,
+    ALPHA_CHUNK: alpha.AlphaBody,
     **dict.fromkeys((EXIF_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK), compression.Body),
 }
-PARAMETERS: dict[int, Construct] = {        # table 5.1
-    parameters.DIFFC: parameters.DiffcParameters, parameters.PALETTE: parameters.PaletteParameters, parameters.LOWBIT: parameters.LowbitParameters,
+PARAMETERS: dict[int, Construct] = {  # table 5.1
+    parameters.DIFFC: parameters.DiffcParameters,
+    parameters.PALETTE: parameters.PaletteParameters,
+    parameters.LOWBIT: parameters.LowbitParameters,
 }
-METHODS = {compression.STORED: "stored", compression.ZSTD: "zstandard"}         # §3.4
-LEVELS = {parameters.TRELLIS: "L", parameters.PFR: "K"}                                   # table 5.2
-SOUND = {"width": "length", "height": "rate"}                                   # §3.3: what a sound's header has in their place
+METHODS = {compression.STORED: "stored", compression.ZSTD: "zstandard"}  # §3.4
+LEVELS = {parameters.TRELLIS: "L", parameters.PFR: "K"}  # table 5.2
+# §3.3: what a sound's header has in their place
+SOUND = {"width": "length", "height": "rate"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +83,9 @@ class Row:
     note: str
 
 
-def fields(struct: Construct, stream: io.BytesIO, context: Container, clause: str = "", name: str = "") -> Generator[Field, None, Any]:
+def fields(
+    struct: Construct, stream: io.BytesIO, context: Container, clause: str = "", name: str = ""
+) -> Generator[Field, None, Any]:
     """The fields of a struct, each when it has been read; the result is the struct's value. Raises ConstructError."""
     while isinstance(struct, (Renamed, IfThenElse, Switch)):
         if isinstance(struct, Renamed):
@@ -106,7 +127,8 @@ def _model(field: Field) -> str:
 
 def _coder(field: Field) -> str:
     number = field.value.id
-    return f"coder {parameters.CODERS.get(number, number)}, {LEVELS.get(number, 'parameter')} = {parameters.CODER_FIRST + field.value.parameter}"
+    return f"coder {parameters.CODERS.get(number, number)}, {LEVELS.get(number, 'parameter')} = "
+    f"{parameters.CODER_FIRST + field.value.parameter}"
 
 
 def _denoiser(field: Field) -> str:
@@ -124,14 +146,21 @@ def _plain(field: Field) -> str:
 
 # What is said of a field, by its name in the struct; of all others, what `_plain` says.
 NOTES: dict[str, Callable[[Field], str]] = {
-    "layout": _layout, "model": _model, "flags": _flags, "coder": _coder, "denoiser": _denoiser,
+    "layout": _layout,
+    "model": _model,
+    "flags": _flags,
+    "coder": _coder,
+    "denoiser": _denoiser,
     "hash": lambda f: ("first bytes of the " if len(f.raw) == HASH_SHORT else "") + "SHA-256 of its weights",
     "method": lambda f: f"method {METHODS.get(f.value, f.value)}",
 }
 
 
 def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    """(size, note) of the fields of a body; the last of them has what `known`, the body's beginning, does not.  facts: the report's."""
+    """(size, note) of the fields of a body; the last of them has what `known`, the body's beginning, does not.
+
+    facts: the report's.
+    """
     if kind not in BODIES:
         steps = facts.get("schedule") if kind == DATA_CHUNK else None
         said = "§6.2 payload" if kind == DATA_CHUNK else f"§3.2 body: {chunks.CHUNKS.get(kind, 'unknown here')}"
@@ -151,10 +180,14 @@ def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[in
                     yield len(inner.raw), f"{inner.clause} {NOTES.get(inner.name, _plain)(inner)}"
                     described += len(inner.raw)
             else:
-                yield len(field.raw), f"{field.clause} {chunks.CHUNKS[kind] if field.name == 'data' else NOTES.get(field.name, _plain)(field)}"
+                yield (
+                    len(field.raw),
+                    f"{field.clause} "
+                    f"{chunks.CHUNKS[kind] if field.name == 'data' else NOTES.get(field.name, _plain)(field)}",
+                )
                 described += len(field.raw)
     except ConstructError:
-        pass        # the report has said what is wrong; the next line shows what is left
+        pass  # the report has said what is wrong; the next line shows what is left
     if described < len(known):
         yield len(known) - described, "cannot be read"
 
@@ -173,7 +206,12 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
         nonlocal offset
         here = min(length, size - offset)
         stream.seek(offset)
-        made = Row(offset, here, stream.read(min(here, shown)), note if here == length else f"{note}: {here} of {length} bytes are there")
+        made = Row(
+            offset,
+            here,
+            stream.read(min(here, shown)),
+            note if here == length else f"{note}: {here} of {length} bytes are there",
+        )
         offset += here
         return made
 
@@ -200,7 +238,7 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
             yield row(2, "§3.1 version " + ".".join(map(str, stream.read(2))))
             yield from chunk_rows()
     except SdfError:
-        pass        # the report has said it
+        pass  # the report has said it
     if offset < size:
         yield row(size - offset, "cannot be read")
     for wrong in facts["errors"]:
@@ -214,7 +252,9 @@ def as_text(dumped: Iterator[Row], offsets: bool = True) -> str:
         notes = [f"# {row.note}"]
         for start in range(0, max(1, len(row.data)), WIDTH):
             left = f"{row.offset + start:08x}  " if offsets else ""
-            lines.append(f"{left}{row.data[start : start + WIDTH].hex(' '):{3 * WIDTH}}{notes.pop() if notes else ''}".rstrip())
+            lines.append(
+                f"{left}{row.data[start : start + WIDTH].hex(' '):{3 * WIDTH}}{notes.pop() if notes else ''}".rstrip()
+            )
         if row.size > len(row.data):
             lines.append(f"{' ' * 10 if offsets else ''}... {row.size - len(row.data)} more bytes")
     return "\n".join(lines)

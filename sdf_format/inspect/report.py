@@ -16,7 +16,10 @@ from sdf_format.models.registry import MODELS
 
 
 def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
-    """JSON-able description; `valid` and `errors` say whether the file is whole. Raises BadFile if even the header is not."""
+    """JSON-able description; `valid` and `errors` say whether the file is whole.
+
+    Raises BadFile if even the header is not.
+    """
     file = chunks.scan(stream)
     header = file.header
     errors = [str(file.problem)] if file.problem else []
@@ -44,8 +47,16 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
             state = "bad"
             if str(error) not in errors:
                 errors.append(str(error))
-        result["chunks"].append({"type": chunk.type.decode(), "name": chunk.name, "ancillary": chunk.ancillary,
-                                 "offset": chunk.offset, "length": chunk.length, "crc": state})
+        result["chunks"].append(
+            {
+                "type": chunk.type.decode(),
+                "name": chunk.name,
+                "ancillary": chunk.ancillary,
+                "offset": chunk.offset,
+                "length": chunk.length,
+                "crc": state,
+            }
+        )
     payload = file.find(DATA_CHUNK)
     result["overhead_bytes"] = size - payload.available if payload else size
     try:
@@ -53,7 +64,9 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
         xmp = found.get("xmp", b"")
         assert isinstance(xmp, bytes)
         result["digital_source_type"] = mark.stated(xmp)
-        result["metadata"] = {k: f"{len(v)} bytes" if isinstance(v, bytes) else v for k, v in found.items() if k != "comment"}
+        result["metadata"] = {
+            k: f"{len(v)} bytes" if isinstance(v, bytes) else v for k, v in found.items() if k != "comment"
+        }
     except SdfError as error:
         errors.append(str(error))
     try:
@@ -66,10 +79,19 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
 def _extent(header: Header, size: int) -> dict[str, Any]:
     """How large the picture is or how long the sound, and what that makes of the file's bytes."""
     if not header.sound:
-        return {"width": header.width, "height": header.height, "bits_per_pixel": round(8 * size / (header.width * header.height), 5)}
+        return {
+            "width": header.width,
+            "height": header.height,
+            "bits_per_pixel": round(8 * size / (header.width * header.height), 5),
+        }
     seconds = header.length / header.rate
-    return {"samples": header.length, "sample_rate": header.rate, "channels": SOUNDS[header.mode],
-            "seconds": round(seconds, 3), "bits_per_second": round(8 * size / seconds)}
+    return {
+        "samples": header.length,
+        "sample_rate": header.rate,
+        "channels": SOUNDS[header.mode],
+        "seconds": round(seconds, 3),
+        "bits_per_second": round(8 * size / seconds),
+    }
 
 
 def _diffc(file: File, fields: parameters.Diffc, spec: Any) -> dict[str, Any]:
@@ -92,16 +114,23 @@ def _diffc(file: File, fields: parameters.Diffc, spec: Any) -> dict[str, Any]:
         try:
             plan = schedule.expand(fields.form, fields.schedule, 8 * payload.length, cells)
         except SdfError:
-            return result               # validate.check says it; the fields are worth knowing all the same
-        result["schedule"] = [{"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
-                              for level, bits in zip(plan.levels, plan.bits)]
+            return result  # validate.check says it; the fields are worth knowing all the same
+        result["schedule"] = [
+            {"log_snr": round(level, 4), "sigma": round(math.exp(-level / 2), 4), "bits": bits}
+            for level, bits in zip(plan.levels, plan.bits)
+        ]
     return result
 
 
 def _palette(file: File, fields: parameters.Palette, spec: Any) -> dict[str, Any]:
     """§5.3"""
-    return {"colours": fields.colours, "groups": fields.groups, "palette_step": round(parameters.step_of(fields.step), 6),
-            "dithering": fields.dithering / parameters.DITHERING, **_cleanup(fields.cleanup)}
+    return {
+        "colours": fields.colours,
+        "groups": fields.groups,
+        "palette_step": round(parameters.step_of(fields.step), 6),
+        "dithering": fields.dithering / parameters.DITHERING,
+        **_cleanup(fields.cleanup),
+    }
 
 
 def _lowbit(file: File, fields: parameters.Lowbit, spec: Any) -> dict[str, Any]:
@@ -113,11 +142,19 @@ def _cleanup(fields: parameters.Cleanup | None) -> dict[str, Any]:
     """§5.5"""
     if fields is None:
         return {"cleanup": None}
-    return {"cleanup": parameters.DENOISERS[fields.denoiser[0]], "cleanup_steps": fields.denoiser[1],
-            "cleanup_log_snr": fields.level / parameters.CLEANUP_LEVEL, "cleanup_gain": fields.gain / parameters.CLEANUP_GAIN}
+    return {
+        "cleanup": parameters.DENOISERS[fields.denoiser[0]],
+        "cleanup_steps": fields.denoiser[1],
+        "cleanup_log_snr": fields.level / parameters.CLEANUP_LEVEL,
+        "cleanup_gain": fields.gain / parameters.CLEANUP_GAIN,
+    }
 
 
-FACTS: dict[int, Callable[[File, Any, Any], dict[str, Any]]] = {parameters.DIFFC: _diffc, parameters.PALETTE: _palette, parameters.LOWBIT: _lowbit}
+FACTS: dict[int, Callable[[File, Any, Any], dict[str, Any]]] = {
+    parameters.DIFFC: _diffc,
+    parameters.PALETTE: _palette,
+    parameters.LOWBIT: _lowbit,
+}
 
 
 def as_text(name: str, facts: dict[str, Any]) -> str:
@@ -135,5 +172,7 @@ def as_text(name: str, facts: dict[str, Any]) -> str:
         lines.append(f"  {c['type']:5} {c['offset']:7} {c['length']:9}  {c['crc']:3}  {c['name']}")
     if facts.get("schedule"):
         lines.append("  step   log-SNR     sigma    bits")
-        lines += [f"  {k:4} {s['log_snr']:9.3f} {s['sigma']:9.4f} {s['bits']:7}" for k, s in enumerate(facts["schedule"])]
+        lines += [
+            f"  {k:4} {s['log_snr']:9.3f} {s['sigma']:9.4f} {s['bits']:7}" for k, s in enumerate(facts["schedule"])
+        ]
     return "\n".join(lines + [f"  error: {e}" for e in facts["errors"]])

@@ -1,4 +1,6 @@
-"""Everything that can be said against a file without a model (§3 to §6.3): what `sdf verify`, `sdf info` and Pillow's `verify` ask for.  No torch."""
+"""Everything that can be said against a file without a model (§3 to §6.3): what `sdf verify`, `sdf info` and Pillow's
+`verify` ask for.  No torch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from sdf_format.models.registry import MODELS
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_ALPHA = 1 << 28            # pixels; a few hundred kilobytes can stand for 4 GiB
+MOST_ALPHA = 1 << 28  # pixels; a few hundred kilobytes can stand for 4 GiB
 
 
 def check(stream: BinaryIO, file: File) -> None:
@@ -25,10 +27,13 @@ def check(stream: BinaryIO, file: File) -> None:
         fields = parameters.parse(file.header)
     metadata.read(stream, file)
     if chunks.check_alpha(file) and (pixels := file.header.width * file.header.height) > MOST_ALPHA:
-        raise TooMuch(f"§3.5 an alpha plane of {pixels} pixels is not looked into here; this takes memory for at most {MOST_ALPHA}")
+        raise TooMuch(
+            f"§3.5 an alpha plane of {pixels} pixels is not looked into here; this takes memory for at most "
+            f"{MOST_ALPHA}"
+        )
     plane(stream, file)
     data = file.find(DATA_CHUNK)
-    assert data is not None                     # container.verify has seen it
+    assert data is not None  # container.verify has seen it
     if own := CHECKS.get(file.header.kind):
         with error_context(data.offset):
             own(file, fields, chunks.read(stream, data))

@@ -15,13 +15,14 @@ from sdf_format.models import tiles
 from sdf_format.models.autoencoder_config import CLASSES, SOUND, Lone, settings_of
 from sdf_format.models.checkpoint import read_json
 
-SMALLEST = 512      # pixels a side of tiles at least: what an autoencoder was trained on may be less than what it can do
-TILE, OVERLAP = 512, 64     # latent positions of a piece of sound, at most 30 s and 24 s of Stable Audio's
+# pixels a side of tiles at least: what an autoencoder was trained on may be less than what it can do
+SMALLEST = 512
+TILE, OVERLAP = 512, 64  # latent positions of a piece of sound, at most 30 s and 24 s of Stable Audio's
 
 
 def load(folder: Path, device: str, variant: str | None = None) -> Images | Sound:
     """From a component's folder. Only safetensors; float32, since published ones overflow in float16."""
-    settings_of(folder)         # says what has no adapter
+    settings_of(folder)  # says what has no adapter
     name = CLASSES[read_json(folder / "config.json")["_class_name"]]
     net = load_component(name, folder, device, torch.float32, variant)
     return Sound(net) if name == SOUND else Images(net)
@@ -32,22 +33,26 @@ def load_lone(checkpoint: Lone, device: str) -> Images | Sound:
     return load(checkpoint.folder, device, checkpoint.variant)
 
 
-def load_component(name: str, folder: Path, device: str, dtype: torch.dtype, variant: str | None = None) -> torch.nn.Module:
+def load_component(
+    name: str, folder: Path, device: str, dtype: torch.dtype, variant: str | None = None
+) -> torch.nn.Module:
     """A class of diffusers by name from its folder: safetensors, no remote code, no network."""
     from sdf_format.models.checkpoint import tensor_files
 
     chosen = variant if variant and any(f".{variant}" in f.name for f in tensor_files(folder, variant)) else None
     try:
-        net = getattr(diffusers, name).from_pretrained(folder, variant=chosen, torch_dtype=dtype, use_safetensors=True,
-                                                       local_files_only=True)
+        net = getattr(diffusers, name).from_pretrained(
+            folder, variant=chosen, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise MissingModel(f"§4.4 {folder} does not load as {name}: {str(error).splitlines()[0]}") from error
     return net.eval().requires_grad_(False).to(device)
 
 
 class Images:
-    """AutoencoderKL; AutoencoderTiny, which has no posterior; AutoencoderKLFlux2, which takes 2x2 positions as one and has mean and spread
-    of every channel in its weights."""
+    """AutoencoderKL; AutoencoderTiny, which has no posterior; AutoencoderKLFlux2, which takes 2x2 positions as one and
+    has mean and spread of every channel in its weights.
+    """
 
     def __init__(self, net: torch.nn.Module):
         self.net, self.patch = net, 1
@@ -61,7 +66,9 @@ class Images:
         self.cell = self.patch << len(net.config.get("num_encoder_blocks", net.config.block_out_channels)) - 1
 
     def _tilings(self, height: int, width: int) -> tuple[tiles.Tiling, tiles.Tiling]:
-        """How a latent of height x width is cut, and its picture; by the sizes alone, so that both sides decide alike."""
+        """How a latent of height x width is cut, and its picture; by the sizes alone, so that both sides decide
+        alike.
+        """
         side, cell = max(self.net.config.get("sample_size", SMALLEST), SMALLEST) // self.cell, self.cell
         return tiles.Tiling(height, width, side, 1), tiles.Tiling(height * cell, width * cell, side * cell, cell)
 
@@ -104,7 +111,7 @@ class Sound:
         self.channels = net.config.decoder_input_channels
         self.cell = int(np.prod(net.config.downsampling_ratios))
         self.sample_rate, self.audio_channels = net.config.sampling_rate, net.config.audio_channels
-        if hasattr(net, "tile_latent_min_length"):      # long sounds in pieces, where diffusers is new enough
+        if hasattr(net, "tile_latent_min_length"):  # long sounds in pieces, where diffusers is new enough
             # At whole cells, or the pieces do not fit together; an overlap beyond the network's reach makes them exact.
             net.tile_sample_min_length, net.tile_sample_overlap = TILE * self.cell, OVERLAP * self.cell
             net.tile_latent_min_length, net.tile_latent_overlap = TILE, OVERLAP

@@ -1,4 +1,7 @@
-"""Folders of an autoencoder alone, without a network that predicts (§4.5): what they say of themselves, and their hash. No torch."""
+"""Folders of an autoencoder alone, without a network that predicts (§4.5): what they say of themselves, and their hash.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from sdf_format.errors import MissingModel
 from sdf_format.models.checkpoint import PATCHED, hash_of, read_json, tensor_files, weights_in
 
 PICTURES, TINY, SOUND = "AutoencoderKL", "AutoencoderTiny", "AutoencoderOobleck"
-PIPELINES = ("StableAudioPipeline",)            # whose autoencoder is all of them that is used
-CLASSES = {PICTURES: PICTURES, "ZImageVAE": PICTURES, PATCHED: PATCHED, TINY: TINY, SOUND: SOUND}     # as configurations name them -> class of diffusers
+PIPELINES = ("StableAudioPipeline",)  # whose autoencoder is all of them that is used
+# as configurations name them -> class of diffusers
+CLASSES = {PICTURES: PICTURES, "ZImageVAE": PICTURES, PATCHED: PATCHED, TINY: TINY, SOUND: SOUND}
 
 
 @dataclass(frozen=True)
@@ -54,18 +58,38 @@ def settings_of(folder: Path) -> PictureSettings | SoundSettings:
     if name not in CLASSES:
         raise MissingModel(f"§4.5 {folder}: autoencoder {name!r} has no adapter here; known: {', '.join(CLASSES)}")
     if name == TINY:
-        return PictureSettings(config.get("latent_channels", 4), 1 << len(config.get("num_encoder_blocks", (0,) * 4)) - 1,
-                               config.get("scaling_factor", 1.0), config.get("shift_factor") or 0.0, 512)
+        return PictureSettings(
+            config.get("latent_channels", 4),
+            1 << len(config.get("num_encoder_blocks", (0,) * 4)) - 1,
+            config.get("scaling_factor", 1.0),
+            config.get("shift_factor") or 0.0,
+            512,
+        )
     if name == PATCHED:
-        return PictureSettings(4 * config.get("latent_channels", 32), 2 << len(config.get("block_out_channels", (0,) * 4)) - 1, 1.0, 0.0,
-                               config.get("sample_size") or 1024)
+        return PictureSettings(
+            4 * config.get("latent_channels", 32),
+            2 << len(config.get("block_out_channels", (0,) * 4)) - 1,
+            1.0,
+            0.0,
+            config.get("sample_size") or 1024,
+        )
     if CLASSES[name] == PICTURES:
-        return PictureSettings(config.get("latent_channels", 4), 1 << len(config.get("block_out_channels", (64,))) - 1,
-                               config.get("scaling_factor", 0.18215), config.get("shift_factor") or 0.0, config.get("sample_size") or 32)
+        return PictureSettings(
+            config.get("latent_channels", 4),
+            1 << len(config.get("block_out_channels", (64,))) - 1,
+            config.get("scaling_factor", 0.18215),
+            config.get("shift_factor") or 0.0,
+            config.get("sample_size") or 32,
+        )
     ratios, planes = config.get("downsampling_ratios", (2, 4, 4, 8, 8)), config.get("audio_channels", 2)
     if any(r % 2 for r in ratios) or planes not in (1, 2):
-        raise MissingModel(f"§4.5 {folder}: ratios {ratios} and {planes} audio channels have no adapter here; wanted even ones, and 1 or 2")
-    return SoundSettings(config.get("decoder_input_channels", 64), math.prod(ratios), config.get("sampling_rate", 44100), planes)
+        raise MissingModel(
+            f"§4.5 {folder}: ratios {ratios} and {planes} audio channels have no adapter here; wanted even ones, and 1 "
+            "or 2"
+        )
+    return SoundSettings(
+        config.get("decoder_input_channels", 64), math.prod(ratios), config.get("sampling_rate", 44100), planes
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""A caption for a picture, for those who ask for one: BLIP through transformers. Nothing else in the package calls this."""
+"""A caption for a picture, for those who ask for one: BLIP through transformers.
+
+Nothing else in the package calls this.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from sdf_format.models import checkpoint, hub
 
 REPOSITORY = "Salesforce/blip-image-captioning-base"
 GIGABYTES = 1.0
-MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)       # of its training pictures
-WORDS = 40      # tokens at most
+# of its training pictures
+MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+WORDS = 40  # tokens at most
 
 
 def folder() -> Path:
@@ -23,11 +27,19 @@ def folder() -> Path:
     bases = [Path(b) for b in os.environ.get("SDF_MODEL_DIR", "").split(os.pathsep) if b]
     own = REPOSITORY.rpartition("/")[2]
     found = next((b / own for b in bases if (b / own / "config.json").is_file()), None)
-    found = found or hub.folder_of(REPOSITORY, GIGABYTES, hub.allowed(), ("config.json", "*.json", "*.safetensors", "*.txt"),
-                                   lambda place: [] if checkpoint.tensor_files(place, None) else ["weights"])
+    found = found or hub.folder_of(
+        REPOSITORY,
+        GIGABYTES,
+        hub.allowed(),
+        ("config.json", "*.json", "*.safetensors", "*.txt"),
+        lambda place: [] if checkpoint.tensor_files(place, None) else ["weights"],
+    )
     if found is None or not checkpoint.tensor_files(found, None):
-        raise MissingModel(f"the captioner {REPOSITORY} (about {GIGABYTES:g} GB) is not in a folder {own} of SDF_MODEL_DIR nor in the hub's cache; "
-                           "set SDF_DOWNLOAD=1 to have it fetched, or give a prompt of your own")
+        raise MissingModel(
+            f"the captioner {REPOSITORY} (about {GIGABYTES:g} GB) is not in a folder {own} of SDF_MODEL_DIR nor in the "
+            "hub's cache; "
+            "set SDF_DOWNLOAD=1 to have it fetched, or give a prompt of your own"
+        )
     return found
 
 
@@ -39,7 +51,11 @@ def caption(image: Image.Image, device: str = "cpu") -> str:
         raise MissingModel("a captioner needs the package transformers: pip install sdf-format[stable]") from error
     where = folder()
     try:
-        net = BlipForConditionalGeneration.from_pretrained(where, use_safetensors=True, local_files_only=True).eval().to(device)
+        net = (
+            BlipForConditionalGeneration.from_pretrained(where, use_safetensors=True, local_files_only=True)
+            .eval()
+            .to(device)
+        )
         tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True)
     except (OSError, ValueError) as error:
         raise MissingModel(f"{where} does not load as a captioner: {str(error).splitlines()[0]}") from error

@@ -1,4 +1,7 @@
-"""Folders of weights in the layout of diffusers (§4.4): what they say of themselves, which files count, their hash. No torch."""
+"""Folders of weights in the layout of diffusers (§4.4): what they say of themselves, which files count, their hash.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sdf_format.errors import MissingModel
 STEMS = ("diffusion_pytorch_model", "model")
 REFINER = "refiner"
 TEXT = ("text_encoder", "text_encoder_2", "text_encoder_3")
-NETWORKS = {                    # class of pipeline -> component that predicts
+NETWORKS = {  # class of pipeline -> component that predicts
     "StableDiffusionPipeline": "unet",
     "StableDiffusionXLPipeline": "unet",
     "StableDiffusionXLImg2ImgPipeline": "unet",
@@ -25,17 +28,18 @@ NETWORKS = {                    # class of pipeline -> component that predicts
     "StableDiffusion3Pipeline": "transformer",
     "ZImagePipeline": "transformer",
 }
-ALIASES = {                     # pipelines of the same components, which people save as well -> the class that counts
+ALIASES = {  # pipelines of the same components, which people save as well -> the class that counts
     "StableDiffusionImg2ImgPipeline": "StableDiffusionPipeline",
     "FluxImg2ImgPipeline": "FluxPipeline",
     "StableDiffusion3Img2ImgPipeline": "StableDiffusion3Pipeline",
     "ZImageImg2ImgPipeline": "ZImagePipeline",
 }
 SCHEDULES = ("scaled_linear", "linear")
-ZERO_SNR = "_zero_snr"              # after a schedule's name: rescaled so that the last timestep is all noise
-EXTRAS = ("class_embed_type", "num_class_embeds", "time_cond_proj_dim", "encoder_hid_dim_type")     # inputs of a U-Net that nobody gives it here
-PATCHED = "AutoencoderKLFlux2"      # autoencoder whose own statistics normalise 2x2 positions taken together
-LARGE = 1 << 26             # bytes from which on a file's hash is kept on disk
+ZERO_SNR = "_zero_snr"  # after a schedule's name: rescaled so that the last timestep is all noise
+# inputs of a U-Net that nobody gives it here
+EXTRAS = ("class_embed_type", "num_class_embeds", "time_cond_proj_dim", "encoder_hid_dim_type")
+PATCHED = "AutoencoderKLFlux2"  # autoencoder whose own statistics normalise 2x2 positions taken together
+LARGE = 1 << 26  # bytes from which on a file's hash is kept on disk
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,10 @@ class Settings:
 
     pipeline    class in diffusers
     prediction  epsilon, v_prediction or sample of a variance-preserving model, or flow: noise minus clean
-    betas       (schedule, first, last, number) of the former, None for flow; a schedule's name ends in ZERO_SNR where it is so rescaled
-    scaling, shift  latent = (mean of the autoencoder - shift) * scaling; 1 and 0 where its weights have statistics of their own
+    betas       (schedule, first, last, number) of the former, None for flow; a schedule's name ends in ZERO_SNR where
+                it is so rescaled
+    scaling, shift  latent = (mean of the autoencoder - shift) * scaling; 1 and 0 where its weights have statistics of
+                    their own
     channels    of the latent; cell: pixels a side of a position; multiple: pixels, what sides are padded to
     native      pixels a side that the network was trained at: tiles of the latent are as large
     """
@@ -76,7 +82,9 @@ def pipeline_of(folder: Path) -> str:
     """The class of a pipeline's folder, of NETWORKS; MissingModel for those that this package has no adapter for."""
     name = read_json(folder / "model_index.json").get("_class_name", "")
     if (pipeline := ALIASES.get(name, name)) not in NETWORKS:
-        raise MissingModel(f"§4.4 {folder}: pipeline {name!r} has no adapter here; known: {', '.join([*NETWORKS, *ALIASES])}")
+        raise MissingModel(
+            f"§4.4 {folder}: pipeline {name!r} has no adapter here; known: {', '.join([*NETWORKS, *ALIASES])}"
+        )
     return pipeline
 
 
@@ -90,8 +98,11 @@ def settings_of(folder: Path) -> Settings:
     channels = vae.get("latent_channels", 4) * patch**2
     wanted = 4 * channels if pipeline == "FluxPipeline" else channels
     if network.get("in_channels", wanted) != wanted:
-        raise MissingModel(f"§4.4 {folder}: the network takes {network['in_channels']} channels and the autoencoder gives {wanted}: it is for "
-                           "inpainting or editing, which has no adapter here")
+        raise MissingModel(
+            f"§4.4 {folder}: the network takes {network['in_channels']} channels and the autoencoder gives {wanted}: "
+            "it is for "
+            "inpainting or editing, which has no adapter here"
+        )
     if NETWORKS[pipeline] == "unet":
         if extras := [name for name in EXTRAS if network.get(name)]:
             raise MissingModel(f"§4.4 {folder}: U-Nets with {', '.join(extras)} have no adapter here")
@@ -99,10 +110,17 @@ def settings_of(folder: Path) -> Settings:
         prediction = scheduler.get("prediction_type", "epsilon")
         schedule = scheduler.get("beta_schedule", "linear")
         if schedule not in SCHEDULES or scheduler.get("trained_betas"):
-            raise MissingModel(f"§4.4 {folder}: schedulers with {'trained betas' if scheduler.get('trained_betas') else f'betas {schedule}'} "
-                               f"have no adapter here; known: {', '.join(SCHEDULES)}")
-        betas = (schedule + ZERO_SNR * bool(scheduler.get("rescale_betas_zero_snr")), scheduler.get("beta_start", 1e-4),
-                 scheduler.get("beta_end", 0.02), scheduler.get("num_train_timesteps", 1000))
+            raise MissingModel(
+                f"§4.4 {folder}: schedulers with "
+                f"{'trained betas' if scheduler.get('trained_betas') else f'betas {schedule}'} "
+                f"have no adapter here; known: {', '.join(SCHEDULES)}"
+            )
+        betas = (
+            schedule + ZERO_SNR * bool(scheduler.get("rescale_betas_zero_snr")),
+            scheduler.get("beta_start", 1e-4),
+            scheduler.get("beta_end", 0.02),
+            scheduler.get("num_train_timesteps", 1000),
+        )
         multiple = cell << len(network.get("block_out_channels", (0,) * 4)) - 1
         native = cell * (network.get("sample_size") or 64)
     else:
@@ -120,7 +138,10 @@ def differences(found: Settings, wanted: Settings) -> list[str]:
 
 
 def tensor_files(component: Path, variant: str | None) -> list[Path]:
-    """The safetensors files of a component in a variant such as fp16, or of the plain one if it lacks that; [] if there are none."""
+    """The safetensors files of a component in a variant such as fp16, or of the plain one if it lacks that; [] if there
+    are none.
+    """
+
     def of(name: str | None) -> list[Path]:
         middle = f".{name}" if name else ""
         for stem in STEMS:
@@ -142,8 +163,10 @@ def weights_in(parts: dict[str, Path], variant: str | None) -> list[tuple[str, P
         files = tensor_files(folder, variant)
         if not files:
             pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth"))
-            raise MissingModel(f"§4.4 {folder}: no complete safetensors weights" +
-                               ("; there are pickled ones, which could run code and are never loaded" if pickled else ""))
+            raise MissingModel(
+                f"§4.4 {folder}: no complete safetensors weights"
+                + ("; there are pickled ones, which could run code and are never loaded" if pickled else "")
+            )
         found += [(name, file) for file in files]
     return found
 
@@ -151,7 +174,9 @@ def weights_in(parts: dict[str, Path], variant: str | None) -> list[tuple[str, P
 def hash_of(files: list[tuple[str, Path]], settings: dict[str, Any]) -> bytes:
     """SHA-256 over every file's component and SHA-256, one line each, sorted, and the settings.  §4.4"""
     lines = sorted(f"{name} {file_sha256(file)}\n" for name, file in files)
-    return hashlib.sha256("".join([*lines, json.dumps(settings, sort_keys=True, separators=(",", ":")) + "\n"]).encode()).digest()
+    return hashlib.sha256(
+        "".join([*lines, json.dumps(settings, sort_keys=True, separators=(",", ":")) + "\n"]).encode()
+    ).digest()
 
 
 @dataclass(frozen=True)
@@ -171,8 +196,11 @@ class Checkpoint:
         parts = {name: self.folder / name for name in (network, "vae")}
         parts |= {name: self.folder / name for name in TEXT if (self.folder / name).is_dir()}
         if self.refiner:
-            parts |= {f"{REFINER}/{name}": self.refiner / name
-                      for name in ("unet", *TEXT) if name == "unet" or (self.refiner / name).is_dir()}
+            parts |= {
+                f"{REFINER}/{name}": self.refiner / name
+                for name in ("unet", *TEXT)
+                if name == "unet" or (self.refiner / name).is_dir()
+            }
         return parts
 
     def files(self) -> list[tuple[str, Path]]:
@@ -192,16 +220,26 @@ def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:
 
 
 def lacking(folder: Path) -> list[str]:
-    """Components that a pipeline's index names and its folder does not have whole, as after a download that was cut off."""
+    """Components that a pipeline's index names and its folder does not have whole, as after a download that was cut
+    off.
+    """
     index = read_json(folder / "model_index.json")
     network = NETWORKS[pipeline_of(folder)]
     named = [name for name, value in index.items() if isinstance(value, list) and value[-1:] != [None]]
-    tensors = [n for n in (network, "vae", *TEXT) if n in named and not (tensor_files(folder / n, None) or tensor_files(folder / n, "fp16"))]
-    return tensors + [n for n in named if n.startswith(("scheduler", "tokenizer")) and not any((folder / n).glob("*.json"))]
+    tensors = [
+        n
+        for n in (network, "vae", *TEXT)
+        if n in named and not (tensor_files(folder / n, None) or tensor_files(folder / n, "fp16"))
+    ]
+    return tensors + [
+        n for n in named if n.startswith(("scheduler", "tokenizer")) and not any((folder / n).glob("*.json"))
+    ]
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal; computed once for a file of a name, size and time of change, and kept if it is large: 24 GB take a minute."""
+    """Hexadecimal; computed once for a file of a name, size and time of change, and kept if it is large: 24 GB take a
+    minute.
+    """
     state = path.stat()
     return _hashed(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
 

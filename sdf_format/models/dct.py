@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-BLOCK = 8                       # pixels a side, §4.3
+BLOCK = 8  # pixels a side, §4.3
 CHANNELS = 3 * BLOCK * BLOCK
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from sdf_format.models.checkpoint import ZERO_SNR
 
-T = TypeVar("T")            # float or Tensor
+T = TypeVar("T")  # float or Tensor
 
 
 def sigma_of_abar(abar: float) -> float:
@@ -69,8 +69,9 @@ def clean_of_velocity(w: T, velocity: T, s: float) -> T:
 class Timesteps:
     """A discrete variance-preserving schedule made continuous: the network is told the very level that its input has.
 
-    Timestep t (from 0) is the level after t + 1 betas; between timesteps ln sigma is linear in t. Rescaled to zero terminal SNR (Lin et
-    al. 2024), the roots of abar are shifted and scaled so that the first is what it was and the last is 0.
+    Timestep t (from 0) is the level after t + 1 betas; between timesteps ln sigma is linear in t. Rescaled to zero
+    terminal SNR (Lin et al. 2024), the roots of abar are shifted and scaled so that the first is what it was and the
+    last is 0.
     """
 
     def __init__(self, schedule: str, first: float, last: float, number: int):

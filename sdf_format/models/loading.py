@@ -1,4 +1,7 @@
-"""From a name, a folder or a header to a loaded model (§4.1, §4.4).  Importing this imports neither torch nor diffusers."""
+"""From a name, a folder or a header to a loaded model (§4.1, §4.4).
+
+Importing this imports neither torch nor diffusers.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class Autoencoder(Protocol):
-    """Pixels or samples to a latent and back. Latents are (1, channels, h, w), of sound (1, channels, length); float32, on the CPU.
+    """Pixels or samples to a latent and back.
+
+    Latents are (1, channels, h, w), of sound (1, channels, length); float32, on the CPU.
 
     channels  of the latent; cell: pixels a side, or samples, of one latent position
     """
@@ -34,7 +39,10 @@ class Autoencoder(Protocol):
     cell: int
 
     def encode(self, pixels: np.ndarray) -> Tensor:
-        """(H, W, 3) uint8, H and W multiples of the cell; of sound (channels, samples) float32 in [-1, 1]. The mean, not a draw."""
+        """(H, W, 3) uint8, H and W multiples of the cell; of sound (channels, samples) float32 in [-1, 1].
+
+        The mean, not a draw.
+        """
 
     def decode(self, latent: Tensor) -> np.ndarray:
         """The other way."""
@@ -43,10 +51,11 @@ class Autoencoder(Protocol):
 class Model(Protocol):
     """What a codec asks of a model. Latents are (1, channels, h, w) float32, on the CPU.
 
-    A model whose `predict` also takes latents on its own device, and answers there, says so by an attribute `latent_device`.
-    One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them. One that predicts several latents
-    at once has `together`, which takes (model, y, sigma) of each, the model being itself or bound to a prompt. One that is at its best
-    where it was trained says so by `window`, positions a side: pictures too large to be measured as a whole are measured there.
+    A model whose `predict` also takes latents on its own device, and answers there, says so by an attribute
+    `latent_device`. One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them.
+    One that predicts several latents at once has `together`, which takes (model, y, sigma) of each, the model being
+    itself or bound to a prompt. One that is at its best where it was trained says so by `window`, positions a side:
+    pictures too large to be measured as a whole are measured there.
     """
 
     def encode(self, pixels: np.ndarray) -> Tensor:
@@ -61,7 +70,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model whose weights are at hand.  key: 0 for a folder that table 4.1 does not register; sha256: of what will be loaded."""
+    """A model whose weights are at hand.
+
+    key: 0 for a folder that table 4.1 does not register; sha256: of what will be loaded.
+    """
 
     key: int
     spec: ModelSpec
@@ -75,7 +87,7 @@ class ResolvedModel:
 
 
 _loaded: dict[tuple[object, str], Model] = {}
-_folders: list[Path] = []           # opened by path in this process: files made with them can be read again in it
+_folders: list[Path] = []  # opened by path in this process: files made with them can be read again in it
 _lock = threading.Lock()
 
 
@@ -84,7 +96,10 @@ def by_name(name: str) -> int:
     for key, spec in MODELS.items():
         if spec.name == name:
             return key
-    raise BadInput(f"model {name!r} is unknown here; known: {', '.join(s.name for s in MODELS.values())}, or the folder of a pipeline")
+    raise BadInput(
+        f"model {name!r} is unknown here; known: {', '.join(s.name for s in MODELS.values())}, or the folder of a "
+        "pipeline"
+    )
 
 
 def _refiner_of(folder: Path) -> Path | None:
@@ -93,7 +108,10 @@ def _refiner_of(folder: Path) -> Path | None:
 
 
 def _candidates(key: int, download: bool) -> list[Checkpoint]:
-    """Checkpoints of a registered model: SDF_MODEL_DIR, the hub's cache, a download. MissingModel says where was looked."""
+    """Checkpoints of a registered model: SDF_MODEL_DIR, the hub's cache, a download.
+
+    MissingModel says where was looked.
+    """
     spec = MODELS[key]
     source = spec.published
     assert source
@@ -101,17 +119,27 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
     looked: list[str] = []
     for number, repository in enumerate(source.repositories):
         own = spec.name if number == 0 else f"{spec.name}-{checkpoint.REFINER}"
-        folder, here = checkpoint.located((own, repository.rpartition("/")[2], repository, repository.replace("/", "--")))
+        folder, here = checkpoint.located(
+            (own, repository.rpartition("/")[2], repository, repository.replace("/", "--"))
+        )
         if folder is None and number and (inside := _refiner_of(folders[0])):
             folder = inside
         folder = folder or hub.folder_of(repository, source.gigabytes, download)
         cache = hub.place()
-        looked += [*here, f"{repository} in the hub cache {cache}" if cache else "no hub cache (the package huggingface_hub is not installed)"]
+        looked += [
+            *here,
+            f"{repository} in the hub cache {cache}"
+            if cache
+            else "no hub cache (the package huggingface_hub is not installed)",
+        ]
         if folder is None:
             raise MissingModel(
-                f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about {source.gigabytes:g} GB "
-                f"({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download {repository} --local-dir DIR/{own}'), or set "
-                "SDF_DOWNLOAD=1 to have them fetched; `pip install sdf-format[stable]` brings what loads them")
+                f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about "
+                f"{source.gigabytes:g} GB "
+                f"({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download {repository} --local-dir "
+                f"DIR/{own}'), or set "
+                "SDF_DOWNLOAD=1 to have them fetched; `pip install sdf-format[stable]` brings what loads them"
+            )
         folders.append(folder)
     wrong = checkpoint.differences(checkpoint.settings_of(folders[0]), source.settings)
     if wrong:
@@ -129,17 +157,22 @@ def _choices(folder: Path) -> Sequence[Checkpoint | Lone] | None:
 
 
 def find(name: str | os.PathLike[str], download: bool | None = None) -> ResolvedModel:
-    """A model by name of table 4.1, or by the folder of a pipeline or of an autoencoder alone.  download: allow it; None: as SDF_DOWNLOAD says.
+    """A model by name of table 4.1, or by the folder of a pipeline or of an autoencoder alone.  download: allow it;
+    None: as SDF_DOWNLOAD says.
 
     Raises BadInput for what is neither, MissingModel if the weights are not to be had.
     """
     folder = Path(name)
     if folder.is_dir() and (choice := _choices(folder)) is not None:
         if not choice:
-            raise MissingModel(f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded")
+            raise MissingModel(
+                f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded"
+            )
         if folder not in _folders:
             _folders.append(folder)
-        return ResolvedModel(0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0])
+        return ResolvedModel(
+            0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0]
+        )
     key = by_name(str(name))
     spec = MODELS[key]
     if spec.published is None:
@@ -156,20 +189,27 @@ def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
         return _unregistered(header)
     spec = MODELS.get(header.model)
     if spec is None:
-        raise Unsupported(f"table 4.1: model {header.model} is unknown here (this decoder knows {sorted(MODELS)}); update it")
+        raise Unsupported(
+            f"table 4.1: model {header.model} is unknown here (this decoder knows {sorted(MODELS)}); update it"
+        )
     if spec.published is None:
         ours = bytes.fromhex(spec.sha256)
         if header.weights != ours[:HASH_SHORT]:
-            raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; this installation has "
-                               f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file")
+            raise MissingModel(
+                f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; this installation has "
+                f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file"
+            )
         return ResolvedModel(header.model, spec, ours)
     here = {c: c.sha256() for c in _candidates(header.model, hub.allowed() if download is None else download)}
     for choice, sha256 in here.items():
         if sha256[:HASH_SHORT] == header.weights:
             return ResolvedModel(header.model, spec, sha256, choice)
-    raise MissingModel(f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; here are "
-                       f"{', '.join(h[:HASH_SHORT].hex() for h in here.values()) or 'none as safetensors'}: the same model from another "
-                       "release, or in another precision")
+    raise MissingModel(
+        f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; here are "
+        f"{', '.join(h[:HASH_SHORT].hex() for h in here.values()) or 'none as safetensors'}: the same model from "
+        "another "
+        "release, or in another precision"
+    )
 
 
 def _unregistered(header: Header) -> ResolvedModel:
@@ -182,12 +222,17 @@ def _unregistered(header: Header) -> ResolvedModel:
         try:
             for choice in _choices(folder) or ():
                 if (sha256 := choice.sha256()) == header.weights:
-                    return ResolvedModel(0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice)
+                    return ResolvedModel(
+                        0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice
+                    )
                 here.append(f"{sha256.hex()} ({folder})")
         except MissingModel:
-            continue        # a folder that is no use to this file
-    raise MissingModel(f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; here are {', '.join(here) or 'none'}. "
-                       "Name the parent of their folder in SDF_MODEL_DIR")
+            continue  # a folder that is no use to this file
+    raise MissingModel(
+        f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; here are "
+        f"{', '.join(here) or 'none'}. "
+        "Name the parent of their folder in SDF_MODEL_DIR"
+    )
 
 
 def load(which: ResolvedModel | int, device: str) -> Model:
@@ -202,9 +247,12 @@ def load(which: ResolvedModel | int, device: str) -> Model:
                 if type(error).__name__ != "OutOfMemoryError":
                     raise
                 if not _loaded:
-                    raise Unsupported(f"{found.spec.name} does not fit into the memory of {device}; SDF_OFFLOAD=1 keeps its layers in main "
-                                      f"memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}") from error
-                _loaded.clear()                 # it may fit where others were
+                    raise Unsupported(
+                        f"{found.spec.name} does not fit into the memory of {device}; SDF_OFFLOAD=1 keeps its layers "
+                        "in main "
+                        f"memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}"
+                    ) from error
+                _loaded.clear()  # it may fit where others were
             if not _loaded:
                 gc.collect()
         return _loaded[kept]
@@ -221,8 +269,9 @@ def _made(found: ResolvedModel, device: str) -> Model:
 
 
 def _after_fork() -> None:
-    """A child of a process that has run a model: locks that other threads held there will never be released here, and OpenMP's threads are
-    gone but waited for, so that PyTorch may use no more than one."""
+    """A child of a process that has run a model: locks that other threads held there will never be released here, and
+    OpenMP's threads are gone but waited for, so that PyTorch may use no more than one.
+    """
     global _lock
     _lock = threading.Lock()
     if _loaded:
@@ -247,15 +296,21 @@ def _packaged(spec: ModelSpec) -> bytes:
     try:
         data = resources.files("sdf_format").joinpath(spec.weights).read_bytes()
     except OSError as error:
-        raise MissingModel(f"the weights of {spec.name} are not where the package has them ({spec.weights}); reinstall it") from error
+        raise MissingModel(
+            f"the weights of {spec.name} are not where the package has them ({spec.weights}); reinstall it"
+        ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != spec.sha256:
-        raise MissingModel(f"the weights of {spec.name} have SHA-256 {found}; table 4.1 says {spec.sha256}; reinstall the package")
+        raise MissingModel(
+            f"the weights of {spec.name} have SHA-256 {found}; table 4.1 says {spec.sha256}; reinstall the package"
+        )
     return data
 
 
 def load_autoencoder(folder: str | os.PathLike[str], device: str) -> Autoencoder:
-    """The autoencoder alone: a folder of diffusers' AutoencoderKL or AutoencoderOobleck, or of a pipeline with one in `vae/`."""
+    """The autoencoder alone: a folder of diffusers' AutoencoderKL or AutoencoderOobleck, or of a pipeline with one in
+    `vae/`.
+    """
     path = Path(folder)
     path = path / "vae" if (path / "vae").is_dir() else path
     if not checkpoint.tensor_files(path, None):

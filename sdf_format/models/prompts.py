@@ -1,6 +1,7 @@
 """What a network is told besides the latent: embeddings of a prompt, made by the pipeline's own code and text encoders.
 
-The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that the walk does not need. A folder without any gives zeros.
+The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that the walk does not need. A folder without
+any gives zeros.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from sdf_format.errors import MissingModel, Unsupported
 from sdf_format.models.checkpoint import TEXT, Checkpoint, read_json
 
 CLIP_TOKENS = 77
-AESTHETIC = 6.0         # what SDXL's refiner is told of a picture's beauty; its pipeline's default
+AESTHETIC = 6.0  # what SDXL's refiner is told of a picture's beauty; its pipeline's default
 REFINING = "StableDiffusionXLImg2ImgPipeline"
-BASE_NUMBERS, REFINER_NUMBERS = 6, 5     # micro-conditioning: sizes and crop; size, crop and aesthetic score
+BASE_NUMBERS, REFINER_NUMBERS = 6, 5  # micro-conditioning: sizes and crop; size, crop and aesthetic score
 SHARED = "txt_ids"
-TOKENS = 8              # of nothing, where there is no text encoder
+TOKENS = 8  # of nothing, where there is no text encoder
 
-Condition = dict[str, Any]      # keyword arguments of the network's forward
+Condition = dict[str, Any]  # keyword arguments of the network's forward
 
 
 class OneAtATime:
@@ -49,8 +50,15 @@ class OneAtATime:
 one_at_a_time = OneAtATime()
 
 
-def embed(checkpoint: Checkpoint | None, pipeline: str, network: torch.nn.Module, prompts: Sequence[str], refiner: bool,
-          device: torch.device, tokens: int = TOKENS) -> list[Condition]:
+def embed(
+    checkpoint: Checkpoint | None,
+    pipeline: str,
+    network: torch.nn.Module,
+    prompts: Sequence[str],
+    refiner: bool,
+    device: torch.device,
+    tokens: int = TOKENS,
+) -> list[Condition]:
     """The arguments for a network, a prompt each, in its precision.
 
     checkpoint  None: there is no folder, and so no text encoder; tokens: of nothing then
@@ -62,24 +70,46 @@ def embed(checkpoint: Checkpoint | None, pipeline: str, network: torch.nn.Module
         if any(prompts):
             raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
         return [nothing(name, network, refiner, device, tokens)]
-    absent = [n for n in read_json(folder / "model_index.json") if n.startswith(("text_encoder", "tokenizer")) and not (folder / n).is_dir()]
-    left_out = dict.fromkeys(("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae", *absent))
+    absent = [
+        n
+        for n in read_json(folder / "model_index.json")
+        if n.startswith(("text_encoder", "tokenizer")) and not (folder / n).is_dir()
+    ]
+    left_out = dict.fromkeys(
+        ("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae", *absent)
+    )
     if name == "StableDiffusionPipeline":
         left_out |= dict(safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False)
     try:
         with no_bars():
-            pipe = getattr(diffusers, name).from_pretrained(folder, **left_out, variant=checkpoint.variant, torch_dtype=network.dtype,
-                                                            use_safetensors=True, local_files_only=True).to(device)
-        if name == "StableDiffusion3Pipeline" and pipe.text_encoder_3 is None:      # it asks the network how wide T5's zeros must be
+            pipe = (
+                getattr(diffusers, name)
+                .from_pretrained(
+                    folder,
+                    **left_out,
+                    variant=checkpoint.variant,
+                    torch_dtype=network.dtype,
+                    use_safetensors=True,
+                    local_files_only=True,
+                )
+                .to(device)
+            )
+        # it asks the network how wide T5's zeros must be
+        if name == "StableDiffusion3Pipeline" and pipe.text_encoder_3 is None:
             pipe.register_modules(transformer=network)
         with torch.inference_mode():
             return [_embedded(name, pipe, prompt, device) for prompt in prompts]
     except torch.OutOfMemoryError as error:
-        raise Unsupported(f"the text encoders in {folder} do not fit into the memory of {device}; SDF_OFFLOAD=1 runs them on the CPU: "
-                          f"{str(error).splitlines()[0]}") from error
+        raise Unsupported(
+            f"the text encoders in {folder} do not fit into the memory of {device}; SDF_OFFLOAD=1 runs them on the "
+            "CPU: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
         without = f", which is without {', '.join(absent)}," if absent else ""
-        raise MissingModel(f"§4.4 the text encoders in {folder}{without} do not load: {str(error).splitlines()[0]}") from error
+        raise MissingModel(
+            f"§4.4 the text encoders in {folder}{without} do not load: {str(error).splitlines()[0]}"
+        ) from error
 
 
 @contextmanager
@@ -118,7 +148,9 @@ def _embedded(name: str, pipe: Any, prompt: str, device: torch.device) -> Condit
 
 
 def stacked(conditions: Sequence[Condition]) -> Condition:
-    """Arguments for one input each as those for all of them; what is no batch, such as Flux's places of words, is the same for all."""
+    """Arguments for one input each as those for all of them; what is no batch, such as Flux's places of words, is the
+    same for all.
+    """
     first = conditions[0]
     if len(conditions) == 1:
         return first
@@ -153,13 +185,18 @@ def nothing(pipeline: str, network: torch.nn.Module, refiner: bool, device: torc
     if pipeline == "ZImagePipeline":
         return dict(cap_feats=[zeros(tokens, config.cap_feat_dim)])
     if pipeline == "FluxPipeline":
-        return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim), txt_ids=zeros(tokens, 3),
-                    pooled_projections=zeros(1, config.pooled_projection_dim))
+        return dict(
+            encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim),
+            txt_ids=zeros(tokens, 3),
+            pooled_projections=zeros(1, config.pooled_projection_dim),
+        )
     if pipeline == "Flux2KleinPipeline":
         return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim), txt_ids=zeros(tokens, 4))
     if pipeline == "StableDiffusion3Pipeline":
-        return dict(encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim),
-                    pooled_projections=zeros(1, config.pooled_projection_dim))
+        return dict(
+            encoder_hidden_states=zeros(1, tokens, config.joint_attention_dim),
+            pooled_projections=zeros(1, config.pooled_projection_dim),
+        )
     text = dict(encoder_hidden_states=zeros(1, CLIP_TOKENS, config.cross_attention_dim))
     if config.addition_embed_type != "text_time":
         return text

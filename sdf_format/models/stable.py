@@ -19,10 +19,11 @@ from sdf_format.models import autoencoder, laws, prompts, tiles
 from sdf_format.models.checkpoint import REFINER, Checkpoint, Settings
 from sdf_format.models.prompts import AESTHETIC, REFINING, Condition
 
-REFINER_SHARE = 0.2         # of the timesteps, the cleanest, belong to SDXL's refiner
+REFINER_SHARE = 0.2  # of the timesteps, the cleanest, belong to SDXL's refiner
 GUIDED_BY_INPUT = "guidance_embeds"
-SIZED = "sized"             # a condition's mark: (pixels a cell, for a refiner) of a network that is told the picture's size
-PROMPTS_KEPT = 64           # embeddings, 0.2 to 4 MB each
+# a condition's mark: (pixels a cell, for a refiner) of a network that is told the picture's size
+SIZED = "sized"
+PROMPTS_KEPT = 64  # embeddings, 0.2 to 4 MB each
 Forward = Callable[[torch.nn.Module, Tensor, Tensor, Condition, Tensor], Tensor]
 
 
@@ -33,7 +34,9 @@ def unet(net: torch.nn.Module, z: Tensor, times: Tensor, condition: Condition, g
         cell, refines = sized
         side = [float(cell * n) for n in z.shape[2:]]
         numbers = [*side, 0.0, 0.0, AESTHETIC] if refines else [*side, 0.0, 0.0, *side]
-        condition["added_cond_kwargs"] = dict(condition["added_cond_kwargs"], time_ids=torch.tensor([numbers] * len(z), device=z.device, dtype=z.dtype))
+        condition["added_cond_kwargs"] = dict(
+            condition["added_cond_kwargs"], time_ids=torch.tensor([numbers] * len(z), device=z.device, dtype=z.dtype)
+        )
     return net(z, times, return_dict=False, **condition)[0]
 
 
@@ -44,8 +47,14 @@ def flux(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, g
     ids = torch.zeros(height // 2, width // 2, 3, device=w.device, dtype=w.dtype)
     ids[..., 1] = torch.arange(height // 2, device=w.device)[:, None]
     ids[..., 2] = torch.arange(width // 2, device=w.device)
-    out = net(hidden_states=tokens.reshape(number, height * width // 4, 4 * channels), timestep=times.to(w.dtype),
-              guidance=guidance if net.config.guidance_embeds else None, img_ids=ids.reshape(-1, 3), return_dict=False, **condition)[0]
+    out = net(
+        hidden_states=tokens.reshape(number, height * width // 4, 4 * channels),
+        timestep=times.to(w.dtype),
+        guidance=guidance if net.config.guidance_embeds else None,
+        img_ids=ids.reshape(-1, 3),
+        return_dict=False,
+        **condition,
+    )[0]
     return out.view(number, height // 2, width // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(w.shape)
 
 
@@ -55,8 +64,14 @@ def flux2(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, 
     ids = torch.zeros(1, height, width, 4, device=w.device, dtype=torch.long)
     ids[..., 1] = torch.arange(height, device=w.device)[:, None]
     ids[..., 2] = torch.arange(width, device=w.device)
-    out = net(hidden_states=w.flatten(2).mT, timestep=times.to(w.dtype), guidance=guidance if net.config.guidance_embeds else None,
-              img_ids=ids.flatten(1, 2), return_dict=False, **condition)[0]
+    out = net(
+        hidden_states=w.flatten(2).mT,
+        timestep=times.to(w.dtype),
+        guidance=guidance if net.config.guidance_embeds else None,
+        img_ids=ids.flatten(1, 2),
+        return_dict=False,
+        **condition,
+    )[0]
     return out.mT.reshape(w.shape)
 
 
@@ -70,7 +85,7 @@ def z_image(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition
     return -torch.stack(list(out)).squeeze(2)
 
 
-ADAPTERS: dict[str, tuple[str, Forward]] = {            # class of pipeline -> class of network, its call
+ADAPTERS: dict[str, tuple[str, Forward]] = {  # class of pipeline -> class of network, its call
     "StableDiffusionPipeline": ("UNet2DConditionModel", unet),
     "StableDiffusionXLPipeline": ("UNet2DConditionModel", unet),
     REFINING: ("UNet2DConditionModel", unet),
@@ -99,14 +114,18 @@ def asked(name: str) -> str:
 
 
 def prepared(net: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Speed and memory as the environment asks: SDF_OFFLOAD keeps layers in main memory until they are needed, SDF_COMPILE compiles.
+    """Speed and memory as the environment asks: SDF_OFFLOAD keeps layers in main memory until they are needed,
+    SDF_COMPILE compiles.
 
-    SDF_COMPILE=1 is inductor, on CUDA with its graphs unless layers come and go; another value is the name of a backend of torch.compile.
+    SDF_COMPILE=1 is inductor, on CUDA with its graphs unless layers come and go; another value is the name of a backend
+    of torch.compile.
     """
     cuda = device.type == "cuda"
     offload, backend = asked("SDF_OFFLOAD"), asked("SDF_COMPILE")
     if offload:
-        net.enable_group_offload(onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=cuda)
+        net.enable_group_offload(
+            onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=cuda
+        )
     elif net.device != device:
         net.to(device)
     if cuda:
@@ -117,7 +136,10 @@ def prepared(net: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     elif backend in torch.compiler.list_backends(exclude_tags=()):
         net.compile(backend=backend)
     else:
-        raise BadInput(f"SDF_COMPILE {backend!r}: wanted 1, or a backend of torch.compile: {', '.join(torch.compiler.list_backends())}")
+        raise BadInput(
+            f"SDF_COMPILE {backend!r}: wanted 1, or a backend of torch.compile: "
+            f"{', '.join(torch.compiler.list_backends())}"
+        )
     return net
 
 
@@ -165,8 +187,15 @@ class Stable:
     prompt, guidance = "", 1.0
     tokens = prompts.TOKENS
 
-    def __init__(self, checkpoint: Checkpoint | None, settings: Settings, net: torch.nn.Module, refiner: torch.nn.Module | None,
-                 images: autoencoder.Images, device: torch.device):
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None,
+        settings: Settings,
+        net: torch.nn.Module,
+        refiner: torch.nn.Module | None,
+        images: autoencoder.Images,
+        device: torch.device,
+    ):
         self.checkpoint, self.settings, self.images = checkpoint, settings, images
         self.net, self.refiner = net, refiner
         self.latent_device = device
@@ -174,7 +203,7 @@ class Stable:
         self.law = laws.Timesteps(*settings.betas) if settings.betas else None
         self.forward = ADAPTERS[settings.pipeline][1]
         self.at_once = inputs_at_once()
-        self.most = 1 << 16         # inputs that the device's memory holds, as far as is known
+        self.most = 1 << 16  # inputs that the device's memory holds, as far as is known
         self._conditioned: dict[tuple[str, bool], Condition] = {}
 
     def encode(self, pixels: np.ndarray) -> Tensor:
@@ -192,12 +221,22 @@ class Stable:
 
     @torch.inference_mode()
     def together(self, asked: Sequence[tuple[Stable | Conditioned, Tensor, float]]) -> list[Tensor]:
-        """`predict` of this model, bound to prompts or not, for latents of several files; tiles of large ones like files."""
+        """`predict` of this model, bound to prompts or not, for latents of several files; tiles of large ones like
+        files.
+        """
         side, grid = self.settings.native // self.settings.cell, self.settings.multiple // self.settings.cell
         cuts, requests = [], []
         for conditioned, y, sigma in asked:
-            refines = self.refiner is not None and self.law is not None and sigma < self.law.sigma(REFINER_SHARE * self.law.number)
-            weighed = conditioned.guidance != 1 and bool(conditioned.prompt) and not getattr(self._net(refines).config, GUIDED_BY_INPUT, False)
+            refines = (
+                self.refiner is not None
+                and self.law is not None
+                and sigma < self.law.sigma(REFINER_SHARE * self.law.number)
+            )
+            weighed = (
+                conditioned.guidance != 1
+                and bool(conditioned.prompt)
+                and not getattr(self._net(refines).config, GUIDED_BY_INPUT, False)
+            )
             cuts.append((tiles.Tiling(*y.shape[2:], side, grid), conditioned.guidance if weighed else None))
             for part in cuts[-1][0].cut(y.to(self.latent_device)):
                 requests.append(Request(part, sigma, conditioned.prompt, conditioned.guidance, refines))
@@ -219,7 +258,9 @@ class Stable:
         return net
 
     def _answered(self, requests: Sequence[Request], files: int) -> list[Tensor]:
-        """The posterior means, in order; inputs of one network and size go through it together, as many as files or SDF_BATCH."""
+        """The posterior means, in order; inputs of one network and size go through it together, as many as files or
+        SDF_BATCH.
+        """
         conditions = self._conditions(requests)
         groups = defaultdict(list)
         for place, request in enumerate(requests):
@@ -232,8 +273,11 @@ class Stable:
                     answers |= zip(some, self._clean([requests[i] for i in some], conditions))
                 except torch.OutOfMemoryError as error:
                     if len(some) == 1:
-                        raise Unsupported(f"{self.settings.pipeline} does not fit into the memory of {self.latent_device}; SDF_OFFLOAD=1 keeps "
-                                          f"its layers in main memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}") from error
+                        raise Unsupported(
+                            f"{self.settings.pipeline} does not fit into the memory of {self.latent_device}; "
+                            "SDF_OFFLOAD=1 keeps "
+                            f"its layers in main memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}"
+                        ) from error
                     self.most = len(some) // 2
                     continue
                 del places[: len(some)]
@@ -246,18 +290,30 @@ class Stable:
             for refines in (False, True):
                 new = [key for key in wanted if key[1] == refines and key not in self._conditioned]
                 if new:
-                    embedded = prompts.embed(self.checkpoint, self.settings.pipeline, self._net(refines), [prompt for prompt, _ in new], refines,
-                                         torch.device("cpu") if asked("SDF_OFFLOAD") else self.latent_device, self.tokens)
+                    embedded = prompts.embed(
+                        self.checkpoint,
+                        self.settings.pipeline,
+                        self._net(refines),
+                        [prompt for prompt, _ in new],
+                        refines,
+                        torch.device("cpu") if asked("SDF_OFFLOAD") else self.latent_device,
+                        self.tokens,
+                    )
                     sized = {SIZED: (self.settings.cell, refines or self.settings.pipeline == REFINING)}
-                    self._conditioned |= {key: prompts.to_device(c | sized if "added_cond_kwargs" in c else c, self.latent_device)
-                                   for key, c in zip(new, embedded)}
+                    self._conditioned |= {
+                        key: prompts.to_device(c | sized if "added_cond_kwargs" in c else c, self.latent_device)
+                        for key, c in zip(new, embedded)
+                    }
             found = {key: self._conditioned[key] for key in wanted}
             for key in list(self._conditioned)[: max(0, len(self._conditioned) - PROMPTS_KEPT)]:
                 del self._conditioned[key]
         return found
 
     def _clean(self, requests: Sequence[Request], conditions: dict[tuple[str, bool], Condition]) -> list[Tensor]:
-        """A network's answers as posterior means. Above the highest trained level y is taken for one at it: it is all noise."""
+        """A network's answers as posterior means.
+
+        Above the highest trained level y is taken for one at it: it is all noise.
+        """
         net = self._net(requests[0].refines)
         if self.law is None:
             times = [laws.flow_of_sigma(q.sigma) for q in requests]
@@ -265,9 +321,13 @@ class Stable:
         else:
             times = [self.law.time(q.sigma) for q in requests]
             seen = [q.y / (1 + q.sigma * q.sigma) ** 0.5 for q in requests]
-        out = self.forward(net, torch.cat(seen).to(net.dtype), torch.tensor(times, device=self.latent_device),
-                           prompts.stacked([conditions[q.prompt, q.refines] for q in requests]),
-                           torch.tensor([q.guidance for q in requests], device=self.latent_device)).float()
+        out = self.forward(
+            net,
+            torch.cat(seen).to(net.dtype),
+            torch.tensor(times, device=self.latent_device),
+            prompts.stacked([conditions[q.prompt, q.refines] for q in requests]),
+            torch.tensor([q.guidance for q in requests], device=self.latent_device),
+        ).float()
         return [self._meant(q, z, answer[None]) for q, z, answer in zip(requests, seen, out)]
 
     def _meant(self, request: Request, z: Tensor, out: Tensor) -> Tensor:
@@ -275,7 +335,7 @@ class Stable:
         if self.law is None:
             return laws.clean_of_velocity(z, out, laws.flow_of_sigma(request.sigma))
         if self.settings.prediction == "sample":
-            return out.clone()          # CUDA graphs write their next answer over it
+            return out.clone()  # CUDA graphs write their next answer over it
         abar = laws.abar_of_sigma(min(request.sigma, self.law.sigma(self.law.number - 1)))
         return (laws.clean_of_v if self.settings.prediction == "v_prediction" else laws.clean_of_epsilon)(z, out, abar)
 

@@ -1,4 +1,6 @@
-"""Large latents by overlapping tiles: sender and receiver cut and blend alike, and hold one tile's activations at a time (§4.4)."""
+"""Large latents by overlapping tiles: sender and receiver cut and blend alike, and hold one tile's activations at a
+time (§4.4).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-WHOLE = 1.5         # trained areas up to which a latent is not cut: 768x512 pixels for a model of 512x512
+WHOLE = 1.5  # trained areas up to which a latent is not cut: 768x512 pixels for a model of 512x512
 
 
 def starts(length: int, side: int, grid: int) -> list[int]:
-    """First positions of tiles of `side`, on multiples of `grid`, that overlap by a quarter or more and cover `length`."""
+    """First positions of tiles of `side`, on multiples of `grid`, that overlap by a quarter or more and cover
+    `length`.
+    """
     if length <= side:
         return [0]
     count = -(-(length - side) * 4 // (3 * side)) + 1
@@ -19,7 +23,9 @@ def starts(length: int, side: int, grid: int) -> list[int]:
 
 
 def ramp(first: int, length: int, places: list[int], side: int, device: torch.device) -> Tensor:
-    """(side,) weights of the tile at `first`: 1 in its middle, falling to either neighbour over the overlap, never 0."""
+    """(side,) weights of the tile at `first`: 1 in its middle, falling to either neighbour over the overlap,
+    never 0.
+    """
     i = torch.arange(side, device=device, dtype=torch.float32)
     weight = torch.ones(side, device=device)
     order = places.index(first)
@@ -31,7 +37,8 @@ def ramp(first: int, length: int, places: list[int], side: int, device: torch.de
 
 
 class Tiling:
-    """How a latent of h x w positions, or a picture of h x w pixels, is cut: not at all if it is small, otherwise into tiles of side x side.
+    """How a latent of h x w positions, or a picture of h x w pixels, is cut: not at all if it is small, otherwise into
+    tiles of side x side.
 
     side, grid  in the same units; a tile starts on a multiple of the grid, as do h and w
     """
@@ -53,7 +60,9 @@ class Tiling:
         return [y[area] for _, _, area in self.areas()]
 
     def blended(self, parts: Iterable[Tensor]) -> Tensor:
-        """The whole from its tiles in their order, linear between neighbours where they overlap; it takes one after the other."""
+        """The whole from its tiles in their order, linear between neighbours where they overlap; it takes one after the
+        other.
+        """
         total = mass = torch.empty(0)
         for part, (top, left, area) in zip(parts, self.areas(), strict=True):
             if (self.high, self.wide) == (self.height, self.width):
@@ -61,7 +70,9 @@ class Tiling:
             if not total.numel():
                 total = torch.zeros(*part.shape[:2], self.height, self.width, device=part.device)
                 mass = torch.zeros(self.height, self.width, device=part.device)
-            weight = ramp(top, self.height, self.rows, self.high, part.device)[:, None] * ramp(left, self.width, self.columns, self.wide, part.device)
+            weight = ramp(top, self.height, self.rows, self.high, part.device)[:, None] * ramp(
+                left, self.width, self.columns, self.wide, part.device
+            )
             total[area] += weight * part
             mass[area[1:]] += weight
         return total.div_(mass)

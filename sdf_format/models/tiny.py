@@ -10,9 +10,9 @@ from torch import Tensor
 from sdf_format.models import dct
 from sdf_format.models.tiny_net import MARGIN, TinyNet
 
-TILE = 128              # latent positions a side of a tile's own part, even
-WHOLE = 192 * 192       # positions up to which the picture is one tile
-STRIP = 64              # rows of blocks transformed at a time
+TILE = 128  # latent positions a side of a tile's own part, even
+WHOLE = 192 * 192  # positions up to which the picture is one tile
+STRIP = 64  # rows of blocks transformed at a time
 
 
 def load(data: bytes, device: str) -> Tiny:
@@ -29,7 +29,9 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 class Tiny:
-    """Weighted DCT coefficients of opponent colours as latent; tiles of a latent visit the device, if it does not live there."""
+    """Weighted DCT coefficients of opponent colours as latent; tiles of a latent visit the device, if it does not live
+    there.
+    """
 
     def __init__(self, state: dict[str, Tensor], device: str, dtype: torch.dtype | None = None):
         self.device = self.latent_device = torch.device(device)
@@ -71,7 +73,9 @@ class Tiny:
             for left in range(0, width, TILE):
                 above, before = max(0, top - MARGIN), max(0, left - MARGIN)
                 part = y[:, :, above : top + TILE + MARGIN, before : left + TILE + MARGIN]
-                inner = self._predict(part, sigma)[:, :, top - above : top - above + TILE, left - before : left - before + TILE]
+                inner = self._predict(part, sigma)[
+                    :, :, top - above : top - above + TILE, left - before : left - before + TILE
+                ]
                 result[:, :, top : top + TILE, left : left + TILE] = inner
         return result
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from sdf_format.models.dct import CHANNELS
 
-SIGMA = (0.03, 20.0)            # noise levels trained on, in units of the latent
+SIGMA = (0.03, 20.0)  # noise levels trained on, in units of the latent
 
 # Radius of the receptive field in latent positions, rounded up to the grid of two that the lower level works on:
 # two outer convolutions, two in each of five outer blocks, two of twice the pitch in each of four inner blocks.
@@ -61,7 +61,9 @@ class TinyNet(nn.Module):
         self.register_buffer("variance", torch.ones(CHANNELS))
         self.register_buffer("weight", torch.ones(CHANNELS))
         self.register_buffer("frequencies", torch.arange(1, embedding // 2 + 1) * (math.pi / 12), persistent=False)
-        self.level = nn.Sequential(nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.level = nn.Sequential(
+            nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
         self.enter = nn.Conv2d(CHANNELS, outer, 3, padding=1)
         self.before = nn.ModuleList(Block(outer, embedding) for _ in range(2))
         self.down = nn.Conv2d(outer, inner, 2, stride=2)

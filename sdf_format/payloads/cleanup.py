@@ -14,7 +14,7 @@ from sdf_format.models.loading import Model
 
 Progress = Callable[[int, int], None]
 
-STEPS = range(32)       # 0: none
+STEPS = range(32)  # 0: none
 
 
 def check(steps: int | None) -> None:
@@ -35,7 +35,8 @@ def measured(latent: Tensor, quantised: Tensor, steps: int) -> Cleanup:
 def choose(latent: Tensor, quantised: Tensor, model: Model, steps: int | None, progress: Progress) -> Cleanup | None:
     """Clean-up for a latent that arrives as `quantised`.
 
-    steps  of the probability flow; 1: the posterior mean; 0: none; None: the posterior mean if that is nearer to the latent, none if not
+    steps  of the probability flow; 1: the posterior mean; 0: none; None: the posterior mean if that is nearer to the
+           latent, none if not
     Raises BadInput for steps with a model that predicts nothing.
     """
     able = hasattr(model, "predict")
@@ -72,8 +73,14 @@ def _chosen(cleanup: Cleanup, denoiser: tuple[int, int] | None, realism: float |
     return (steps if share else 1), share
 
 
-def apply(quantised: Tensor, cleanup: Cleanup | None, model: Model, progress: Progress, denoiser: tuple[int, int] | None = None,
-          realism: float | None = None) -> Tensor:
+def apply(
+    quantised: Tensor,
+    cleanup: Cleanup | None,
+    model: Model,
+    progress: Progress,
+    denoiser: tuple[int, int] | None = None,
+    realism: float | None = None,
+) -> Tensor:
     """The latent after clean-up.  progress: begins at step 0, before the model runs"""
     if cleanup is None:
         return quantised

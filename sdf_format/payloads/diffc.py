@@ -20,22 +20,29 @@ from sdf_format.models.loading import Model
 
 Progress = Callable[[int, int], None]
 
-ANCESTRAL_STREAM = 3                        # §6.1.1
-MOST_DENOISING = 32                         # steps, table 5.3: five bits
-CODERS = {TRELLIS: trellis, PFR: pfr, TREE: tree}      # table 5.2: modules with send, receive and capacity
+ANCESTRAL_STREAM = 3  # §6.1.1
+MOST_DENOISING = 32  # steps, table 5.3: five bits
+CODERS = {TRELLIS: trellis, PFR: pfr, TREE: tree}  # table 5.2: modules with send, receive and capacity
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of an encoding was granted and what it needed [bit]; delivered: by the displacement's mean shift."""
+    """What one step of an encoding was granted and what it needed [bit]; delivered: by the displacement's mean
+    shift.
+    """
 
     bits: int
     kl: float
     delivered: float
 
 
-def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress, effort: int = 0) -> tuple[bytes, list[Step]]:
-    """Fill a payload of exactly `payload_bytes` (§6.2).  latent: (1, C, h, w); effort: of the tree's sender; result: payload and its steps' account."""
+def encode(
+    latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress, effort: int = 0
+) -> tuple[bytes, list[Step]]:
+    """Fill a payload of exactly `payload_bytes` (§6.2).
+
+    latent: (1, C, h, w); effort: of the tree's sender; result: payload and its steps' account.
+    """
     plan = schedule.expand(fields.form, fields.schedule, 8 * payload_bytes, latent.shape[2] * latent.shape[3])
     schedule.check_dimensions(plan, latent.numel())
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
@@ -52,7 +59,9 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
         z = coder.receive(bits, shift.numel(), coder_bits, fields.seed, step)
         norm = float(shift.double().square().sum())
         along = float((shift.double() * z.double()).sum())
-        account.append(Step(len(bits), norm / (2 * math.log(2)), along * abs(along) / max(norm, 1e-12) / (2 * math.log(2))))
+        account.append(
+            Step(len(bits), norm / (2 * math.log(2)), along * abs(along) / max(norm, 1e-12) / (2 * math.log(2)))
+        )
         sent.append(bits)
         return z.view_as(clean)
 
@@ -62,15 +71,36 @@ def encode(latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, prog
     return np.packbits(bits).tobytes(), account
 
 
-def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-           progress: Progress, finisher: Model | None = None, realism: float | None = None, draft_speedup: int = 1) -> Tensor:
+def decode(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: Diffc,
+    denoiser: tuple[int, int],
+    model: Model,
+    progress: Progress,
+    finisher: Model | None = None,
+    realism: float | None = None,
+    draft_speedup: int = 1,
+) -> Tensor:
     """The latent of a payload, or of what is there of it.  Arguments: of `latents`"""
     (latent,) = latents(payload, declared, shape, fields, denoiser, model, progress, finisher, realism, draft_speedup)
     return latent
 
 
-def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc, denoiser: tuple[int, int], model: Model,
-            progress: Progress, finisher: Model | None = None, realism: float | None = None, draft_speedup: int = 1, number: int = 1) -> Iterator[Tensor]:
+def latents(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: Diffc,
+    denoiser: tuple[int, int],
+    model: Model,
+    progress: Progress,
+    finisher: Model | None = None,
+    realism: float | None = None,
+    draft_speedup: int = 1,
+    number: int = 1,
+) -> Iterator[Tensor]:
     """One walk and `number` ends of it, which differ in the noise that the ancestral denoiser draws.
 
     declared  length of the payload in the header [byte]: where bits lie follows from it even if some are missing
@@ -82,22 +112,24 @@ def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc
     dimensions = math.prod(shape)
     schedule.check_dimensions(plan, dimensions)
     ends = np.cumsum(plan.bits)
-    whole = int(np.searchsorted(ends, 8 * len(payload), side="right"))      # steps that are there completely
+    whole = int(np.searchsorted(ends, 8 * len(payload), side="right"))  # steps that are there completely
     if whole == 0:
-        raise Truncated(f"§6.2 the payload ends inside its first step ({len(payload)} bytes); there is no picture in it")
+        raise Truncated(
+            f"§6.2 the payload ends inside its first step ({len(payload)} bytes); there is no picture in it"
+        )
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
     if whole == len(ends):
         schedule.check_padding(plan, payload)
     coder, device = gpu.on_device(CODERS[fields.coder[0]], getattr(model, "latent_device", None))
     coder_bits = CODER_FIRST + fields.coder[1]
-    share = REALISM.get(denoiser[0]) if realism is None else realism            # None: ancestral, not on that line
+    share = REALISM.get(denoiser[0]) if realism is None else realism  # None: ancestral, not on that line
     denoising = 1 if share == 0 else denoiser[1]
     if draft_speedup > 1:
         # The first step calls no model, so n steps and the posterior mean are n calls.
         whole, share, denoising = max(1, (whole - 1 + denoising) // draft_speedup), 0.0, 1
     calls = whole + number * denoising
 
-    progress(0, calls)      # before anything is allocated: the caller may refuse
+    progress(0, calls)  # before anything is allocated: the caller may refuse
 
     def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
         if step:
@@ -113,7 +145,10 @@ def latents(payload: bytes, declared: int, shape: tuple[int, ...], fields: Diffc
         return (finisher or model).predict(z, level)
 
     def draw(step: int) -> Tensor:
-        drawn = noise.normals(fields.seed, step + sample * MOST_DENOISING, ANCESTRAL_STREAM, dimensions).astype(np.float32) / noise.NORMAL_ONE
+        drawn = (
+            noise.normals(fields.seed, step + sample * MOST_DENOISING, ANCESTRAL_STREAM, dimensions).astype(np.float32)
+            / noise.NORMAL_ONE
+        )
         return torch.from_numpy(drawn).view(shape).to(device)
 
     for sample in range(number):

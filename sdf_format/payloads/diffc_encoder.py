@@ -1,4 +1,6 @@
-"""Kind diffc as the codec has it (§5.2): what a caller may wish for, schedule, coder and payload size to suit, the model told its prompt."""
+"""Kind diffc as the codec has it (§5.2): what a caller may wish for, schedule, coder and payload size to suit, the
+model told its prompt.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,17 @@ if TYPE_CHECKING:
 
 DEFAULT_QUALITY = 50
 QUALITIES = range(1, 101)
-QUALITY_LEVEL = (-3.0, 0.09)        # log-SNR [nat] of quality 0, and per point: docs/experiments.md, "quality"
-MEAN_FROM = 2.0                     # nat: files that reach this log-SNR name the posterior mean: docs/experiments.md, "denoiser"
+QUALITY_LEVEL = (-3.0, 0.09)  # log-SNR [nat] of quality 0, and per point: docs/experiments.md, "quality"
+# nat: files that reach this log-SNR name the posterior mean: docs/experiments.md, "denoiser"
+MEAN_FROM = 2.0
 # Payload bits up to which the sender can afford 2^L states: docs/experiments.md, "states".
 STATES = ((4_000, 16), (10_000, 15), (100_000, 14), (400_000, 12), (2_000_000, 10))
 FEWEST_STATES = 8
-TREE_WORDS = parameters.CODER_FIRST + parameters.DEFAULT_CODER[1]     # K: docs/experiments.md, "tree"
-TYPICAL = 40_000                    # payload bits of a photograph at middle quality
-PFR_CHUNK = 14                      # bits a chunk: docs/experiments.md, "pfr"
-SAMPLE_STEPS = 8                    # of an ancestral sample: docs/experiments.md, "uncertainty"
-DRAFT_SPEEDUP = 6                           # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
+TREE_WORDS = parameters.CODER_FIRST + parameters.DEFAULT_CODER[1]  # K: docs/experiments.md, "tree"
+TYPICAL = 40_000  # payload bits of a photograph at middle quality
+PFR_CHUNK = 14  # bits a chunk: docs/experiments.md, "pfr"
+SAMPLE_STEPS = 8  # of an ancestral sample: docs/experiments.md, "uncertainty"
+DRAFT_SPEEDUP = 6  # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class EncodeOptions:
     seed          0..2^32 - 1, of the shared randomness
     steps         1..255; chosen to suit if None
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
-    coder         a name of table 5.2; None: tree, or where latents live on a CUDA device trellis, which such a device searches itself
+    coder         a name of table 5.2; None: tree, or where latents live on a CUDA device trellis, which such a device
+                  searches itself
     coder_bits    K of the tree, L of the trellis, or bits a chunk of pfr, 8..18; chosen to suit if None
-    effort        0..2, of the tree's sender: each point up to 4 times as many walks compared, a little more said in the same bits; decoders do not notice
+    effort        0..2, of the tree's sender: each point up to 4 times as many walks compared, a little more said in the
+                  same bits; decoders do not notice
     denoiser      (id, steps) of table 5.3 written into the file, or None for the model's own
     conditioning  a prompt and guidance, kept in the file, for models that take them
     """
@@ -69,19 +74,38 @@ class EncodeOptions:
             raise BadInput(f"coder {self.coder!r} is unknown here; known: {', '.join(parameters.CODERS.values())}")
         if self.coder_bits is not None and self.coder_bits - parameters.CODER_FIRST not in parameters.CODER_PARAMETERS:
             raise BadInput(f"coder_bits {self.coder_bits} is outside 8..18")
-        if not isinstance(self.effort, int) or self.effort not in tree.EFFORTS or self.effort and self.coder not in (None, parameters.CODERS[parameters.TREE]):
-            raise BadInput(f"effort {self.effort!r} of coder {self.coder or parameters.CODERS[parameters.TREE]}: the tree alone has one, {tree.EFFORTS[0]}..{tree.EFFORTS[-1]}")
+        if (
+            not isinstance(self.effort, int)
+            or self.effort not in tree.EFFORTS
+            or self.effort
+            and self.coder not in (None, parameters.CODERS[parameters.TREE])
+        ):
+            raise BadInput(
+                f"effort {self.effort!r} of coder {self.coder or parameters.CODERS[parameters.TREE]}: the tree alone "
+                f"has one, {tree.EFFORTS[0]}..{tree.EFFORTS[-1]}"
+            )
         if not 0 <= self.seed < 1 << 32:
             raise BadInput(f"seed {self.seed} is outside 0..2^32 - 1")
 
     def smallest(self) -> parameters.Diffc:
         """Header fields of no more bytes than others that grant these options."""
-        return parameters.Diffc(schedule.LAW, dict(steps=1, end=-64, slope=1, bend=0), seed=self.seed, denoiser=self.denoiser,
-                           conditioning=parameters.as_written(self.conditioning))
+        return parameters.Diffc(
+            schedule.LAW,
+            dict(steps=1, end=-64, slope=1, bend=0),
+            seed=self.seed,
+            denoiser=self.denoiser,
+            conditioning=parameters.as_written(self.conditioning),
+        )
 
 
-def encode(latent: Tensor, loaded: loading.Model, spec: loading.ModelSpec, options: EncodeOptions, room: Callable[[parameters.Diffc], int] | None,
-           progress: Progress) -> tuple[parameters.Diffc, bytes, list[Step]]:
+def encode(
+    latent: Tensor,
+    loaded: loading.Model,
+    spec: loading.ModelSpec,
+    options: EncodeOptions,
+    room: Callable[[parameters.Diffc], int] | None,
+    progress: Progress,
+) -> tuple[parameters.Diffc, bytes, list[Step]]:
     """A latent to the header's fields, a payload and its account."""
     walker, _ = conditioned(loaded, parameters.as_written(options.conditioning))
     fields, payload_bytes = plan(latent, walker, options, room)
@@ -89,9 +113,21 @@ def encode(latent: Tensor, loaded: loading.Model, spec: loading.ModelSpec, optio
     return fields, payload, account
 
 
-def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: parameters.Diffc, loaded: loading.Model, spec: loading.ModelSpec,
-           denoiser: tuple[int, int] | None, realism: float | None, progress: Progress) -> Tensor:
-    """The latent of a payload, or of what is there of it.  declared: its length [byte]; denoiser, realism: instead of the file's choice"""
+def decode(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: parameters.Diffc,
+    loaded: loading.Model,
+    spec: loading.ModelSpec,
+    denoiser: tuple[int, int] | None,
+    realism: float | None,
+    progress: Progress,
+) -> Tensor:
+    """The latent of a payload, or of what is there of it.
+
+    declared: its length [byte]; denoiser, realism: instead of the file's choice
+    """
     walker, finisher = conditioned(loaded, fields.conditioning)
     wanted = denoiser or fields.denoiser or spec.denoiser
     if realism is not None:
@@ -100,30 +136,77 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: parame
     return diffc.decode(payload, declared, shape, fields, wanted, walker, progress, finisher, realism)
 
 
-def draft(payload: bytes, declared: int, shape: tuple[int, ...], fields: parameters.Diffc, loaded: loading.Model, spec: loading.ModelSpec,
-          denoiser: tuple[int, int] | None, realism: float | None, progress: Progress) -> Tensor:
+def draft(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: parameters.Diffc,
+    loaded: loading.Model,
+    spec: loading.ModelSpec,
+    denoiser: tuple[int, int] | None,
+    realism: float | None,
+    progress: Progress,
+) -> Tensor:
     """`decode` for thumbnails: the posterior mean after the first steps, in a sixth of the model calls."""
     walker, finisher = conditioned(loaded, fields.conditioning)
-    return diffc.decode(payload, declared, shape, fields, denoiser or fields.denoiser or spec.denoiser, walker, progress, finisher, draft_speedup=DRAFT_SPEEDUP)
+    return diffc.decode(
+        payload,
+        declared,
+        shape,
+        fields,
+        denoiser or fields.denoiser or spec.denoiser,
+        walker,
+        progress,
+        finisher,
+        draft_speedup=DRAFT_SPEEDUP,
+    )
 
 
-def samples(payload: bytes, declared: int, shape: tuple[int, ...], fields: parameters.Diffc, loaded: loading.Model, spec: loading.ModelSpec,
-            number: int, progress: Progress) -> Iterator[Tensor]:
-    """So many samples of the posterior that the payload leaves: one walk, then ancestral sampling with noise of each one's own."""
+def samples(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: parameters.Diffc,
+    loaded: loading.Model,
+    spec: loading.ModelSpec,
+    number: int,
+    progress: Progress,
+) -> Iterator[Tensor]:
+    """So many samples of the posterior that the payload leaves: one walk, then ancestral sampling with noise of each
+    one's own.
+    """
     walker, finisher = conditioned(loaded, fields.conditioning)
-    return diffc.latents(payload, declared, shape, fields, (parameters.ANCESTRAL, SAMPLE_STEPS), walker, progress, finisher, number=number)
+    return diffc.latents(
+        payload,
+        declared,
+        shape,
+        fields,
+        (parameters.ANCESTRAL, SAMPLE_STEPS),
+        walker,
+        progress,
+        finisher,
+        number=number,
+    )
 
 
 def conditioned(loaded: loading.Model, conditioning: parameters.Conditioning) -> tuple[loading.Model, loading.Model]:
-    """The model for the walk and the one for the denoiser.  §5.2; Unsupported for a model that takes no prompt, or predicts nothing"""
+    """The model for the walk and the one for the denoiser.
+
+    §5.2; Unsupported for a model that takes no prompt, or predicts nothing
+    """
     if not hasattr(loaded, "predict"):
-        raise Unsupported("§4.5 kind diffc needs a model that predicts; this one is an autoencoder alone, which kind palette does with")
+        raise Unsupported(
+            "§4.5 kind diffc needs a model that predicts; this one is an autoencoder alone, which kind palette does "
+            "with"
+        )
     if conditioning == parameters.Conditioning():
         return loaded, loaded
     if not hasattr(loaded, "conditioned"):
         with error_context(HEADER_OFFSET):
             raise Unsupported("§5.2 a prompt or guidance for a model that takes none")
-    walker, finisher = (loaded.conditioned(conditioning.prompt, g) for g in (conditioning.coding, conditioning.denoising))
+    walker, finisher = (
+        loaded.conditioned(conditioning.prompt, g) for g in (conditioning.coding, conditioning.denoising)
+    )
     return walker, finisher
 
 
@@ -133,15 +216,19 @@ def plan(
     options: EncodeOptions,
     room: Callable[[parameters.Diffc], int] | None,
 ) -> tuple[parameters.Diffc, int]:
-    """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the picture.
+    """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the
+    picture.
 
     room  payload bytes that the budget leaves beside a header with such fields; None where there is no budget
     """
     smallest, steps = options.smallest(), options.steps
-    limit = latent.numel()                       # bits: a bit a value is above the model's range
+    limit = latent.numel()  # bits: a bit a value is above the model's range
     level = fit.HIGHEST
     if room is None:
-        level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if options.quality is None else options.quality))
+        level = min(
+            level,
+            QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if options.quality is None else options.quality),
+        )
     else:
         limit = min(limit, 8 * room(smallest))
     on_gpu = getattr(getattr(loaded, "latent_device", None), "type", "cpu") == "cuda"
@@ -150,7 +237,10 @@ def plan(
 
     def suited(bits: int) -> int:
         """The coder's parameter for a payload of so many bits."""
-        return options.coder_bits or {parameters.TREE: TREE_WORDS, parameters.TRELLIS: states_for(bits), parameters.PFR: PFR_CHUNK}[number]
+        return (
+            options.coder_bits
+            or {parameters.TREE: TREE_WORDS, parameters.TRELLIS: states_for(bits), parameters.PFR: PFR_CHUNK}[number]
+        )
 
     def capacity(parameter: int) -> fit.Capacity:
         if number == parameters.TREE:
@@ -185,8 +275,10 @@ def plan(
         levels = fit.table_up_to(entry, level)
         standard = schedule.granted_bits(entry, schedule.REGISTERED_GAIN, cells)
         # At least so much that the whole table holds the payload.
-        gain = max(round(schedule.REGISTERED_GAIN * fit.table_gain(curve, levels, tuple(standard[: len(levels)]), chosen)),
-                   -(-schedule.REGISTERED_GAIN * (bits + len(levels)) // sum(standard)))
+        gain = max(
+            round(schedule.REGISTERED_GAIN * fit.table_gain(curve, levels, tuple(standard[: len(levels)]), chosen)),
+            -(-schedule.REGISTERED_GAIN * (bits + len(levels)) // sum(standard)),
+        )
         fields = replace(fields, form=schedule.REGISTERED, schedule=dict(table=options.table, gain=gain))
         bits = min(bits, sum(schedule.granted_bits(entry, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)

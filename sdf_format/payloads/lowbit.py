@@ -1,4 +1,6 @@
-"""Payload kind `lowbit` (§5.4): every value of a latent as one of a few levels, evenly spaced, with a scale and an offset a channel."""
+"""Payload kind `lowbit` (§5.4): every value of a latent as one of a few levels, evenly spaced, with a scale and an
+offset a channel.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +12,82 @@ import torch
 from torch import Tensor
 
 from sdf_format.coding.entropy import ONE, Bits, Coder, Exhausted, Numbers, Receiver, Sender
-from sdf_format.container.parameters import CONTEXTS, EVEN, LEVELS, MEAN, NEIGHBOURS, OFFSETS, SCALE_UNIT, SCALES, Cleanup, Lowbit, scale_of
+from sdf_format.container.parameters import (
+    CONTEXTS,
+    EVEN,
+    LEVELS,
+    MEAN,
+    NEIGHBOURS,
+    OFFSETS,
+    SCALE_UNIT,
+    SCALES,
+    Cleanup,
+    Lowbit,
+    scale_of,
+)
 from sdf_format.errors import BadFile, BadInput
 from sdf_format.models.loading import Model, ModelSpec
 from sdf_format.payloads import cleanup
 from sdf_format.payloads.cleanup import Progress
 
-OFFSET_UNIT = 4             # §5.4.1: of a scale
-NODES = 16                  # §5.4.2: contexts of a group, of the first four bits of a value
-SUMS, SHARED, SPREADS = 25, 5, 4        # §5.4.2: classes of the neighbours' sum, the same for each channel alone, and of their differences
-LACKING = -1                # a value that an incomplete payload does not have
+OFFSET_UNIT = 4  # §5.4.1: of a scale
+NODES = 16  # §5.4.2: contexts of a group, of the first four bits of a value
+# §5.4.2: classes of the neighbours' sum, the same for each channel alone, and of their differences
+SUMS, SHARED, SPREADS = 25, 5, 4
+LACKING = -1  # a value that an incomplete payload does not have
 
 DEFAULT_LEVELS = 4
-DEFAULT_THRIFT = 0.1        # docs/experiments.md, "low-bit thrift"
+DEFAULT_THRIFT = 0.1  # docs/experiments.md, "low-bit thrift"
 # For budgets: (levels, what error a bit is worth), from the smallest files to the largest.
-LADDER = (*((2, t) for t in (1.0, 0.5, 0.3, 0.2, 0.1)), *((n, 0.1) for n in (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128,
-                                                                            160, 192, 224, 256)))
-ROOM = 0.9                  # share of the entropy of a sender's values that another choice of them may have
-BITS = [0.0, *(-log2(p / ONE) for p in range(1, ONE + 1))]      # of something of a probability out of ONE
-SAMPLE = 1 << 13            # values of a channel that its scale is chosen by
-FEW = 256                   # values of a channel at which saving bits on its scale begins
-NEGLIGIBLE = 1e-6           # squared error, of the latent's mean square
+LADDER = (
+    *((2, t) for t in (1.0, 0.5, 0.3, 0.2, 0.1)),
+    *(
+        (n, 0.1)
+        for n in (
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            10,
+            12,
+            14,
+            16,
+            20,
+            24,
+            28,
+            32,
+            40,
+            48,
+            56,
+            64,
+            80,
+            96,
+            112,
+            128,
+            160,
+            192,
+            224,
+            256,
+        )
+    ),
+)
+ROOM = 0.9  # share of the entropy of a sender's values that another choice of them may have
+BITS = [0.0, *(-log2(p / ONE) for p in range(1, ONE + 1))]  # of something of a probability out of ONE
+SAMPLE = 1 << 13  # values of a channel that its scale is chosen by
+FEW = 256  # values of a channel at which saving bits on its scale begins
+NEGLIGIBLE = 1e-6  # squared error, of the latent's mean square
 
 
 @dataclass(frozen=True)
 class EncodeOptions:
     """What a caller may ask of kind lowbit. BadInput for what cannot be.
 
-    bits      1, 2, 4 or 8 a value, before entropy coding; or levels, 2..256; 4 levels, or the most that fit where there is a budget
-    cleanup   steps of the probability flow after decoding; 1: posterior mean; 0: none; None: posterior mean if it brings the latent nearer
+    bits      1, 2, 4 or 8 a value, before entropy coding; or levels, 2..256; 4 levels, or the most that fit where there
+              is a budget
+    cleanup   steps of the probability flow after decoding; 1: posterior mean; 0: none; None: posterior mean if it
+              brings the latent nearer
     thrift    squared error that a bit is worth, in units of the squared distance of two levels; chosen to suit if None
     """
 
@@ -78,20 +127,30 @@ def code_scales(coder: Coder, channels: int, scales: np.ndarray | None = None) -
         scale = mean + numbers.code(coder, 0, 0, scale - mean)
         offset = numbers.code(coder, 1, 1, offset)
         if scale not in SCALES or offset not in OFFSETS:
-            raise BadFile(f"§5.4.1 channel {channel}: scale {scale}, offset {offset}; wanted {SCALES[0]}..{SCALES[-1]} and {OFFSETS[0]}..{OFFSETS[-1]}")
+            raise BadFile(
+                f"§5.4.1 channel {channel}: scale {scale}, offset {offset}; wanted {SCALES[0]}..{SCALES[-1]} and "
+                f"{OFFSETS[0]}..{OFFSETS[-1]}"
+            )
         found[channel] = scale, offset
         total += scale
     return found
 
 
-def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts: int, places: np.ndarray | None = None, thrift: float = 0.0) -> np.ndarray:
+def code_values(
+    coder: Coder,
+    shape: tuple[int, int, int],
+    levels: int,
+    contexts: int,
+    places: np.ndarray | None = None,
+    thrift: float = 0.0,
+) -> np.ndarray:
     """(h, w, channels) values 0..levels - 1, row by row; LACKING from where an incomplete payload ends.  §5.4.2
 
     places  what to send, on the scale of values but not rounded; thrift: see `EncodeOptions`; 0: the nearest values
     """
     height, width, channels = shape
     bits = Bits(NODES * (channels * SHARED + SUMS * SPREADS if contexts == NEIGHBOURS else 1))
-    found: list[list[list[int]]] = []       # grows as the payload goes on: a short one cannot ask for much memory
+    found: list[list[list[int]]] = []  # grows as the payload goes on: a short one cannot ask for much memory
     sent = None if places is None else places.tolist()
     try:
         for y in range(height):
@@ -99,7 +158,9 @@ def code_values(coder: Coder, shape: tuple[int, int, int], levels: int, contexts
             for x in range(width):
                 for c in range(channels):
                     a, b = _groups(found, y, x, c, levels, channels) if contexts == NEIGHBOURS else (0, 0)
-                    value = _chosen(bits, a, b, levels, sent[y][x][c], 0.0 if contexts == EVEN else thrift) if sent else 0
+                    value = (
+                        _chosen(bits, a, b, levels, sent[y][x][c], 0.0 if contexts == EVEN else thrift) if sent else 0
+                    )
                     low, high, node = 0, levels, 1
                     while contexts != EVEN and high - low > 1 and node < NODES:
                         middle = low + high >> 1
@@ -121,9 +182,13 @@ def _chosen(bits: Bits, a: int, b: int, levels: int, place: float, thrift: float
     nearest = min(levels - 1, max(0, round(place)))
     other = nearest + (1 if place > nearest else -1)
     error = (other - place) ** 2 - (nearest - place) ** 2
-    if not 0 <= other < levels or error >= thrift * 16:         # BITS go no further
+    if not 0 <= other < levels or error >= thrift * 16:  # BITS go no further
         return nearest
-    return other if error < thrift * (_told_by(bits, a, b, levels, nearest) - _told_by(bits, a, b, levels, other)) else nearest
+    return (
+        other
+        if error < thrift * (_told_by(bits, a, b, levels, nearest) - _told_by(bits, a, b, levels, other))
+        else nearest
+    )
 
 
 def _told_by(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
@@ -139,7 +204,10 @@ def _told_by(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
 
 
 def _groups(found: list, y: int, x: int, c: int, levels: int, channels: int) -> tuple[int, int]:
-    """First contexts of a value's two groups: by its channel and roughly by its neighbours, and by these alone.  §5.4.2"""
+    """First contexts of a value's two groups: by its channel and roughly by its neighbours, and by these alone.
+
+    §5.4.2
+    """
     row = found[y]
     above = found[y - 1] if y else None
     w = row[x - 1][c] if x else LACKING
@@ -193,21 +261,30 @@ def _fitted(own: np.ndarray, levels: int, mean_scale: int, count: int, least: fl
     """Of one channel.  least: squared error that is as good as none"""
     mean, middle = own.mean(), (own.max() + own.min()) / 2
     finest = max(own.std() / levels, OFFSET_UNIT * np.abs(own).max() / OFFSETS[-1], least**0.5, 1e-9)
-    coarsest = (own.max() - own.min()) / (levels - 1)           # reaches from the lowest value to the highest
-    first, last = (int(np.clip(np.ceil(SCALE_UNIT * np.log2(max(s, finest))), SCALES[0], SCALES[-1])) for s in (finest, coarsest))
+    coarsest = (own.max() - own.min()) / (levels - 1)  # reaches from the lowest value to the highest
+    first, last = (
+        int(np.clip(np.ceil(SCALE_UNIT * np.log2(max(s, finest))), SCALES[0], SCALES[-1])) for s in (finest, coarsest)
+    )
     tried = []
     for k in range(first, last + 1):
         step = scale_of(k)
-        centres = {round(OFFSET_UNIT * centre / step) + shift for centre in (mean, middle) for shift in range(-2, 3)} | {0}
+        centres = {
+            round(OFFSET_UNIT * centre / step) + shift for centre in (mean, middle) for shift in range(-2, 3)
+        } | {0}
         offsets = np.array(sorted(centres.intersection(OFFSETS)))
         place = own / step - offsets[:, None] / OFFSET_UNIT + (levels - 1) / 2
         errors = np.square(place - np.rint(place).clip(0, levels - 1)).mean(axis=1) * step**2
-        tried += [(count / 2 * np.log2(error + least + 1e-18) + _told(k - mean_scale) + _told(m), k, int(m)) for error, m in zip(errors, offsets)]
+        tried += [
+            (count / 2 * np.log2(error + least + 1e-18) + _told(k - mean_scale) + _told(m), k, int(m))
+            for error, m in zip(errors, offsets)
+        ]
     return min(tried)[1:]
 
 
 def send(cells: np.ndarray, levels: int, thrift: float = DEFAULT_THRIFT) -> tuple[Lowbit, bytes, np.ndarray]:
-    """(h, w, channels) cells to fields without clean-up, a payload, the shortest of any contexts, and the cells as they arrive."""
+    """(h, w, channels) cells to fields without clean-up, a payload, the shortest of any contexts, and the cells as they
+    arrive.
+    """
     scales = fitted(cells.reshape(-1, cells.shape[2]), levels)
     places = places_of(cells, scales, levels)
     sent: list[tuple[Lowbit, bytes, np.ndarray]] = []
@@ -233,12 +310,17 @@ def _at_least(values: np.ndarray, levels: int, contexts: int) -> float:
 def arriving(values: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
     """(h, w, channels) cells; where values are lacking, their channel's middle."""
     table = levels_of(scales, levels)
-    table = np.hstack([table, table.mean(axis=1, keepdims=True)])           # LACKING is the last
+    table = np.hstack([table, table.mean(axis=1, keepdims=True)])  # LACKING is the last
     return table[np.arange(values.shape[2]), values]
 
 
-def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOptions, room, progress: Progress) -> tuple[Lowbit, bytes, list]:
-    """A latent to the header's fields, a payload and an account of no steps.  room: (fields) -> payload bytes that the budget leaves, None without one"""
+def encode(
+    latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOptions, room, progress: Progress
+) -> tuple[Lowbit, bytes, list]:
+    """A latent to the header's fields, a payload and an account of no steps.
+
+    room: (fields) -> payload bytes that the budget leaves, None without one
+    """
     if not torch.isfinite(latent).all():
         raise BadInput(f"{spec.name}'s latent has values that are not finite")
     cells = latent[0].permute(1, 2, 0).double().cpu().numpy()
@@ -257,7 +339,7 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOption
     best = attempt(*rungs[0])
     if over(best) > 0:
         raise BadInput(f"kind lowbit needs {over(best)} bytes more than the budget with {rungs[0][0]} levels")
-    low, high = 0, len(rungs)           # the rung that fits, one that may not
+    low, high = 0, len(rungs)  # the rung that fits, one that may not
     while high - low > 1:
         middle = (low + high) // 2
         tried = attempt(*rungs[middle])
@@ -266,7 +348,11 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOption
         else:
             low, best = middle, tried
     fields, payload, cells = best
-    return replace(fields, cleanup=cleanup.choose(latent.cpu(), as_latent(cells), loaded, options.cleanup, progress)), payload, []
+    return (
+        replace(fields, cleanup=cleanup.choose(latent.cpu(), as_latent(cells), loaded, options.cleanup, progress)),
+        payload,
+        [],
+    )
 
 
 def as_latent(cells: np.ndarray) -> Tensor:
@@ -274,21 +360,35 @@ def as_latent(cells: np.ndarray) -> Tensor:
     return torch.from_numpy(cells.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
-def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Lowbit, loaded: Model, spec: ModelSpec,
-           denoiser: tuple[int, int] | None, realism: float | None, progress: Progress) -> Tensor:
+def decode(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: Lowbit,
+    loaded: Model,
+    spec: ModelSpec,
+    denoiser: tuple[int, int] | None,
+    realism: float | None,
+    progress: Progress,
+) -> Tensor:
     """The latent of a payload, or of what is there of it.
 
     declared: its length [byte]; denoiser, realism: of the clean-up, instead of the file's choice
     """
     channels, height, width = shape[1:]
     cleanup.check_model(fields.cleanup, loaded)
-    progress(0, cleanup.calls(fields.cleanup, denoiser, realism))           # before anything is allocated: the caller may refuse
+    # before anything is allocated: the caller may refuse
+    progress(0, cleanup.calls(fields.cleanup, denoiser, realism))
     try:
         coder = Receiver(payload, complete=len(payload) == declared)
         scales = code_scales(coder, channels)
     except Exhausted:
-        raise BadFile(f"§5.4.1 the payload ends inside its scales ({len(payload)} bytes); there is nothing to decode") from None
+        raise BadFile(
+            f"§5.4.1 the payload ends inside its scales ({len(payload)} bytes); there is nothing to decode"
+        ) from None
     values = code_values(coder, (height, width, channels), fields.levels, fields.contexts)
     if coder.complete:
         coder.finish()
-    return cleanup.apply(as_latent(arriving(values, scales, fields.levels)), fields.cleanup, loaded, progress, denoiser, realism)
+    return cleanup.apply(
+        as_latent(arriving(values, scales, fields.levels)), fields.cleanup, loaded, progress, denoiser, realism
+    )

@@ -1,7 +1,7 @@
 """Payload kind `palette` (§5.3): every cell of a latent as the number of a palette's vector, after Bühlmann (2022).
 
-Channels may be split into groups with a palette each. Numbers are coded by what the neighbours' vectors let expect, not by
-what the numbers themselves are like, so their order is free.
+Channels may be split into groups with a palette each. Numbers are coded by what the neighbours' vectors let expect, not
+by what the numbers themselves are like, so their order is free.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from sdf_format.models.registry import ModelSpec
 from sdf_format.payloads import cleanup
 from sdf_format.payloads.cleanup import Progress
 
-NEIGHBOURS = ((0, -1, 3), (-1, 0, 3), (-1, -1, 1), (-1, 1, 1))      # §5.3.2: row, column, weight
-ONE = 1 << 16               # §5.3.2: of closeness
-SEEN = 3                    # §5.3.2: what a cell adds to its vector's count
-MOST_SEEN = 1 << 19         # §5.3.2: sum of counts from which on they are halved
-LACKING = -1                # number of a cell that an incomplete payload does not have
+NEIGHBOURS = ((0, -1, 3), (-1, 0, 3), (-1, -1, 1), (-1, 1, 1))  # §5.3.2: row, column, weight
+ONE = 1 << 16  # §5.3.2: of closeness
+SEEN = 3  # §5.3.2: what a cell adds to its vector's count
+MOST_SEEN = 1 << 19  # §5.3.2: sum of counts from which on they are halved
+LACKING = -1  # number of a cell that an incomplete payload does not have
 
-DIFFUSION = ((0, 1, 7), (1, -1, 3), (1, 0, 5), (1, 1, 1))           # Floyd and Steinberg: row, column, sixteenths
-PRECISION = 0.05            # share of the palette's error that rounding its vectors may add: docs/experiments.md, "palette precision"
-SAMPLE = 1 << 15            # cells that a palette is made from
+DIFFUSION = ((0, 1, 7), (1, -1, 3), (1, 0, 5), (1, 1, 1))  # Floyd and Steinberg: row, column, sixteenths
+# share of the palette's error that rounding its vectors may add: docs/experiments.md, "palette precision"
+PRECISION = 0.05
+SAMPLE = 1 << 15  # cells that a palette is made from
 DEFAULT_COLOURS = 256
-DEFAULT_THRIFT = 0.05       # docs/experiments.md, "thrift"
-HALF_OCTAVES = (1, 2, 4, 8, *(round(2 ** (n / 2)) for n in range(8, 25)))      # colours that a budget tries
-FEW, MANY = 1024, 4         # colours beyond which, and channels into which, a budget's palette is split instead: docs/experiments.md, "palette groups"
+DEFAULT_THRIFT = 0.05  # docs/experiments.md, "thrift"
+HALF_OCTAVES = (1, 2, 4, 8, *(round(2 ** (n / 2)) for n in range(8, 25)))  # colours that a budget tries
+# colours beyond which, and channels into which, a budget's palette is split instead: docs/experiments.md, "palette
+# groups"
+FEW, MANY = 1024, 4
 
 Choose = Callable[[int, int, int, np.ndarray], int]
 
@@ -45,7 +48,8 @@ class EncodeOptions:
     colours    vectors of each palette, 1..4096; 256, or the most that fit where there is a budget
     groups     of channels with a palette each; chosen to suit if None
     dithering  strength of error diffusion, 0 (off) to 1
-    cleanup    steps of the probability flow after decoding; 1: posterior mean; 0: none; None: posterior mean if it brings the latent nearer
+    cleanup    steps of the probability flow after decoding; 1: posterior mean; 0: none; None: posterior mean if it
+               brings the latent nearer
     thrift     error that a bit is worth, in units of the palette's own; chosen to suit if None
     """
 
@@ -86,13 +90,18 @@ def code_vectors(coder: Coder, count: int, channels: int, vectors: np.ndarray | 
             wanted = 0 if vectors is None else int(vectors[entry, channel]) - before
             value = before + numbers.code(coder, channel, channels if channel else 0, wanted)
             if value not in VALUES or value < before and entry and not channel:
-                raise BadFile(f"§5.3.1 vector {entry}, channel {channel}: {value} is outside {VALUES[0]}..{VALUES[-1]} or falls")
+                raise BadFile(
+                    f"§5.3.1 vector {entry}, channel {channel}: {value} is outside {VALUES[0]}..{VALUES[-1]} or falls"
+                )
             found[entry, channel] = value
     return found
 
 
 class Expectation:
-    """What a cell's number is likely to be: how often each was seen, times how close its vector is to the neighbours'.  §5.3.2"""
+    """What a cell's number is likely to be: how often each was seen, times how close its vector is to the neighbours'.
+
+    §5.3.2
+    """
 
     def __init__(self, vectors: np.ndarray):
         self.vectors = vectors
@@ -129,7 +138,9 @@ class Expectation:
             self.total = int(self.seen.sum())
 
 
-def code_cells(coder: Coder, palettes: list[np.ndarray], shape: tuple[int, int], choose: Choose | None = None) -> np.ndarray:
+def code_cells(
+    coder: Coder, palettes: list[np.ndarray], shape: tuple[int, int], choose: Choose | None = None
+) -> np.ndarray:
     """(h, w, groups) numbers, row by row.  §5.3.2
 
     choose  (row, column, group, frequencies) -> number to send; None in a receiver
@@ -140,7 +151,9 @@ def code_cells(coder: Coder, palettes: list[np.ndarray], shape: tuple[int, int],
     try:
         for y in range(height):
             for x in range(width):
-                near = [(y + dy, x + dx, weight) for dy, dx, weight in NEIGHBOURS if y + dy >= 0 and 0 <= x + dx < width]
+                near = [
+                    (y + dy, x + dx, weight) for dy, dx, weight in NEIGHBOURS if y + dy >= 0 and 0 <= x + dx < width
+                ]
                 for g, model in enumerate(models):
                     frequencies = model.frequencies([(int(numbers[i, j, g]), weight) for i, j, weight in near])
                     number = coder.symbol(np.cumsum(frequencies), choose(y, x, g, frequencies) if choose else 0)
@@ -156,13 +169,15 @@ def build(cells: np.ndarray, colours: int) -> tuple[np.ndarray, float]:
     try:
         from sklearn.cluster import KMeans
     except ImportError as error:
-        raise Unsupported("kind palette needs the package scikit-learn to write: pip install sdf-format[palette]") from error
+        raise Unsupported(
+            "kind palette needs the package scikit-learn to write: pip install sdf-format[palette]"
+        ) from error
     from threadpoolctl import threadpool_limits
 
     if len(cells) > SAMPLE:
         cells = cells[np.random.default_rng(0).choice(len(cells), SAMPLE, replace=False)]
     count = min(colours, len(np.unique(cells, axis=0)))
-    with threadpool_limits(1):          # so that the same sums come out every time
+    with threadpool_limits(1):  # so that the same sums come out every time
         means = KMeans(count, n_init=1, max_iter=30, random_state=0).fit(cells)
     vectors = np.concatenate([means.cluster_centers_, np.repeat(means.cluster_centers_[-1:], colours - count, axis=0)])
     return vectors, max(float(means.inertia_) / len(cells), 1e-9)
@@ -185,13 +200,18 @@ def made(cells: np.ndarray, colours: int, groups: int) -> Made:
 
 def step_number(own: Made, channels: int) -> int:
     """§5.3: of a step that adds about PRECISION to the error, or of the least that lets the largest value be said."""
-    wanted = max((12 * PRECISION * sum(own.errors) / channels) ** 0.5, max(float(np.abs(v).max()) for v in own.vectors) / VALUES[-1])
+    wanted = max(
+        (12 * PRECISION * sum(own.errors) / channels) ** 0.5,
+        max(float(np.abs(v).max()) for v in own.vectors) / VALUES[-1],
+    )
     return int(np.clip(np.ceil(STEP_UNIT * np.log2(max(wanted, 1e-12))), -128, 127))
 
 
 @dataclass(frozen=True)
 class Sent:
-    """Fields without clean-up, a payload, the (h, w, channels) cells as they arrive, and of each the (h, w, groups) numbers in `Made`."""
+    """Fields without clean-up, a payload, the (h, w, channels) cells as they arrive, and of each the (h, w, groups)
+    numbers in `Made`.
+    """
 
     fields: Palette
     payload: bytes
@@ -200,7 +220,10 @@ class Sent:
 
 
 def send(cells: np.ndarray, own: Made, dithering: int, thrift: float, progress: Progress) -> Sent:
-    """(h, w, channels) cells to a payload.  dithering [1/DITHERING]; thrift: error that a bit is worth, in units of the palette's own"""
+    """(h, w, channels) cells to a payload.
+
+    dithering [1/DITHERING]; thrift: error that a bit is worth, in units of the palette's own
+    """
     height, width, channels = cells.shape
     groups = len(own.vectors)
     parts = bounds(channels, groups)
@@ -238,7 +261,9 @@ def send(cells: np.ndarray, own: Made, dithering: int, thrift: float, progress: 
 
 
 def refined(own: Made, cells: np.ndarray, sent: Sent) -> Made:
-    """Every vector the mean of the cells that chose it; those that none chose left out, as far as the palettes stay equally long."""
+    """Every vector the mean of the cells that chose it; those that none chose left out, as far as the palettes stay
+    equally long.
+    """
     vectors = []
     count = max(len(np.unique(sent.numbers[..., g])) for g in range(len(own.vectors)))
     for g, (before, part) in enumerate(zip(own.vectors, bounds(cells.shape[2], len(own.vectors)))):
@@ -250,9 +275,18 @@ def refined(own: Made, cells: np.ndarray, sent: Sent) -> Made:
     return Made(vectors, own.errors)
 
 
-def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOptions, room: Callable[[Palette], int] | None,
-           progress: Progress) -> tuple[Palette, bytes, list[object]]:
-    """A latent to the header's fields, a payload and an account of no steps.  room: payload bytes that the budget leaves, None without one"""
+def encode(
+    latent: Tensor,
+    loaded: Model,
+    spec: ModelSpec,
+    options: EncodeOptions,
+    room: Callable[[Palette], int] | None,
+    progress: Progress,
+) -> tuple[Palette, bytes, list[object]]:
+    """A latent to the header's fields, a payload and an account of no steps.
+
+    room: payload bytes that the budget leaves, None without one
+    """
     channels = latent.shape[1]
     if not torch.isfinite(latent).all():
         raise BadInput(f"{spec.name}'s latent of this picture has values that are not finite")
@@ -264,7 +298,9 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOption
     def attempt(rung: Rung) -> Sent:
         thrift = rung.thrift if options.thrift is None else options.thrift
         own = made(cells, rung.colours, rung.groups)
-        return send(cells, refined(own, cells, send(cells, own, dithering, thrift, progress)), dithering, thrift, progress)
+        return send(
+            cells, refined(own, cells, send(cells, own, dithering, thrift, progress)), dithering, thrift, progress
+        )
 
     def over(sent: Sent) -> int:
         """Bytes that a file would be above the budget."""
@@ -272,12 +308,19 @@ def encode(latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOption
         return len(sent.payload) - room(replace(sent.fields, cleanup=holder)) if room else 0
 
     rungs = ladder(options, channels)
-    low, high = (0, len(rungs)) if room else (rungs.index(Rung(options.colours or DEFAULT_COLOURS, options.groups or 1, DEFAULT_THRIFT)),) * 2
+    low, high = (
+        (0, len(rungs))
+        if room
+        else (rungs.index(Rung(options.colours or DEFAULT_COLOURS, options.groups or 1, DEFAULT_THRIFT)),) * 2
+    )
     best = attempt(rungs[low])
     if over(best) > 0:
-        raise BadInput(f"kind palette needs {over(best)} bytes more than the budget for this picture with {best.fields.colours} colours in "
-                       f"{best.fields.groups} groups")
-    while high - low > 1:           # the rung that fits, one that does not
+        raise BadInput(
+            f"kind palette needs {over(best)} bytes more than the budget for this picture with {best.fields.colours} "
+            "colours in "
+            f"{best.fields.groups} groups"
+        )
+    while high - low > 1:  # the rung that fits, one that does not
         middle = (low + high) // 2
         tried = attempt(rungs[middle])
         if over(tried) > 0:
@@ -301,11 +344,13 @@ def ladder(options: EncodeOptions, channels: int) -> list[Rung]:
     """What a budget chooses from: as a rule every rung takes more bytes than the one before."""
     few = options.groups or 1
     many = options.groups or max(1, min(channels, max(2, channels // MANY)))
-    sizes = [(n, few) for n in HALF_OCTAVES if n <= FEW or many == few] + [(n, many) for n in HALF_OCTAVES if n >= 64 and many != few]
+    sizes = [(n, few) for n in HALF_OCTAVES if n <= FEW or many == few] + [
+        (n, many) for n in HALF_OCTAVES if n >= 64 and many != few
+    ]
     if options.colours:
         sizes = [(options.colours, few)]
     rungs = [Rung(*size, DEFAULT_THRIFT) for size in sizes]
-    at = min(1, len(rungs) - 1)         # a single vector cannot be thrifty
+    at = min(1, len(rungs) - 1)  # a single vector cannot be thrifty
     return rungs[:at] + [replace(rungs[at], thrift=thrift) for thrift in (1.0, 0.5, 0.2, 0.1)] + rungs[at:]
 
 
@@ -314,8 +359,17 @@ def as_latent(cells: np.ndarray) -> Tensor:
     return torch.from_numpy(cells.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
-def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Palette, loaded: Model, spec: ModelSpec,
-           denoiser: tuple[int, int] | None, realism: float | None, progress: Progress) -> Tensor:
+def decode(
+    payload: bytes,
+    declared: int,
+    shape: tuple[int, ...],
+    fields: Palette,
+    loaded: Model,
+    spec: ModelSpec,
+    denoiser: tuple[int, int] | None,
+    realism: float | None,
+    progress: Progress,
+) -> Tensor:
     """The latent of a payload, or of what is there of it: cells that are lacking get the palettes' mean.
 
     declared: its length [byte]; denoiser, realism: of the clean-up, instead of the file's choice
@@ -324,17 +378,20 @@ def decode(payload: bytes, declared: int, shape: tuple[int, ...], fields: Palett
     if fields.groups > channels:
         raise BadFile(f"§5.3 groups: {fields.groups} for {channels} channels")
     cleanup.check_model(fields.cleanup, loaded)
-    progress(0, cleanup.calls(fields.cleanup, denoiser, realism))           # before anything is allocated: the caller may refuse
+    # before anything is allocated: the caller may refuse
+    progress(0, cleanup.calls(fields.cleanup, denoiser, realism))
     parts = bounds(channels, fields.groups)
     try:
         coder = Receiver(payload, complete=len(payload) == declared)
         palettes = [code_vectors(coder, fields.colours, part.stop - part.start) for part in parts]
     except Exhausted:
-        raise BadFile(f"§5.3.1 the payload ends inside its palettes ({len(payload)} bytes); there is no picture in it") from None
+        raise BadFile(
+            f"§5.3.1 the payload ends inside its palettes ({len(payload)} bytes); there is no picture in it"
+        ) from None
     numbers = code_cells(coder, palettes, (height, width))
     if coder.complete:
         coder.finish()
     cells = np.empty((height, width, channels))
     for g, (part, palette) in enumerate(zip(parts, palettes)):
-        cells[..., part] = np.vstack([palette, palette.mean(axis=0)])[numbers[..., g]]      # LACKING is the last row
+        cells[..., part] = np.vstack([palette, palette.mean(axis=0)])[numbers[..., g]]  # LACKING is the last row
     return cleanup.apply(as_latent(cells * step_of(fields.step)), fields.cleanup, loaded, progress, denoiser, realism)

@@ -1,2 +1,3 @@
-"""Making the embedded model, a command a stage: prepare (photographs and their manifest), fit (training and export), plot (the log);
-`sdf calibrate` makes its schedules, `sdf bench rd` judges it."""
+"""Making the embedded model, a command a stage: prepare (photographs and their manifest), fit (training and export),
+plot (the log); `sdf calibrate` makes its schedules, `sdf bench rd` judges it.
+"""

@@ -1,11 +1,12 @@
 """Schedules and tables of bits for registration (§4.2.2), by DiffC's algorithm 3: `sdf calibrate`.
 
-The KL of a step of picture x from precision t_i to t_j is D[x, i, j] = (t_j - t_i) E[x, i] / (2 ln 2) bits, with E the squared error of the
-model's prediction at t_i (§7.1): one measured curve for a picture gives D for all pairs. What a coder spends on that KL is the
-price of an edge, and the schedule the cheapest path from nothing to the last level.
+The KL of a step of picture x from precision t_i to t_j is D[x, i, j] = (t_j - t_i) E[x, i] / (2 ln 2) bits, with E the
+squared error of the model's prediction at t_i (§7.1): one measured curve for a picture gives D for all pairs. What a
+coder spends on that KL is the price of an edge, and the schedule the cheapest path from nothing to the last level.
 
-Tables scale with the number of cells: E of a crop is the sum over its cells, so D, and the bits that pay for it, are proportional to them;
-only the few bits that a step costs whatever its size are not, and let larger pictures afford more steps.
+Tables scale with the number of cells: E of a crop is the sum over its cells, so D, and the bits that pay for it, are
+proportional to them; only the few bits that a step costs whatever its size are not, and let larger pictures afford more
+steps.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from sdf_format.diffusion.schedule import REGISTERED_BITS, REGISTERED_LEVEL, reg
 from sdf_format.errors import BadInput
 from sdf_format.models import loading
 
-LOWEST, SPACING = -8.0, 0.5     # nat: where measuring starts, and between measurements
-GRID = 1 / 16                   # nat: between the levels that a schedule may choose from
-MOST_STEPS = 255                # of an "unlimited" schedule
+LOWEST, SPACING = -8.0, 0.5  # nat: where measuring starts, and between measurements
+GRID = 1 / 16  # nat: between the levels that a schedule may choose from
+MOST_STEPS = 255  # of an "unlimited" schedule
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-# The paper's tables (A.6): from the bits that each picture needs for each step, (pictures, steps), to what all are granted.
+# The paper's tables (A.6): from the bits that each picture needs for each step, (pictures, steps), to what all are
+# granted.
 STRATEGIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda bits: bits.mean(axis=0),
     "half": lambda bits: bits.mean(axis=0) / 2,
@@ -56,11 +58,19 @@ def photographs(folder: Path, count: int) -> list[Path]:
     return [files[i * len(files) // count] for i in range(count)] if count < len(files) else files
 
 
-def measure_all(files: Iterable[Path], side: int, loaded: loading.Model, end: float, store: Path, settings: dict,
-            progress: Callable[[int, int], None]) -> list[MmseCurve]:
+def measure_all(
+    files: Iterable[Path],
+    side: int,
+    loaded: loading.Model,
+    end: float,
+    store: Path,
+    settings: dict,
+    progress: Callable[[int, int], None],
+) -> list[MmseCurve]:
     """The curve of every picture that is large enough, from LOWEST to `end` [nat].
 
-    store     file of JSON lines to which each curve is added as soon as it is there: what it holds is not measured again
+    store     file of JSON lines to which each curve is added as soon as it is there: what it holds is not measured
+              again
     settings  what its curves depend on besides picture, side and end, kept in its first line; BadInput if those differ
     """
     known = _read(store, settings)
@@ -71,10 +81,17 @@ def measure_all(files: Iterable[Path], side: int, loaded: loading.Model, end: fl
         if key not in known or known[key] is not None and known[key].levels[-1] < end:
             with Image.open(file) as image:
                 pixels = crop(image, side)
-            known[key] = None if pixels is None else fit.measure_mmse(
-                loaded.encode(pixels), loaded, lambda curve: curve.levels[-1] >= end, LOWEST, SPACING)
+            known[key] = (
+                None
+                if pixels is None
+                else fit.measure_mmse(
+                    loaded.encode(pixels), loaded, lambda curve: curve.levels[-1] >= end, LOWEST, SPACING
+                )
+            )
             with store.open("a") as stream:
-                stream.write(json.dumps({"file": file.name, "side": side, "curve": known[key] and vars(known[key])}) + "\n")
+                stream.write(
+                    json.dumps({"file": file.name, "side": side, "curve": known[key] and vars(known[key])}) + "\n"
+                )
         if known[key] is not None:
             curves.append(known[key])
     progress(len(files), len(files))
@@ -90,7 +107,9 @@ def _read(store: Path, settings: dict) -> dict[tuple[str, int], MmseCurve | None
         store.write_text(json.dumps(settings) + "\n")
         return {}
     if json.loads(lines[0]) != settings:
-        raise BadInput(f"{store} holds measurements of {lines[0]}, not of {json.dumps(settings)}; remove it, or write elsewhere")
+        raise BadInput(
+            f"{store} holds measurements of {lines[0]}, not of {json.dumps(settings)}; remove it, or write elsewhere"
+        )
     if lines[-1]:
         store.write_text("\n".join(lines[:-1]) + "\n")
     rows = [json.loads(line) for line in lines[1:-1]]
@@ -98,16 +117,20 @@ def _read(store: Path, settings: dict) -> dict[tuple[str, int], MmseCurve | None
 
 
 def prices(capacity: Capacity, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """(KL, bits), both increasing: what a coder spends [bit] to deliver a step's KL [bit], between the points linearly."""
+    """(KL, bits), both increasing: what a coder spends [bit] to deliver a step's KL [bit], between the points
+    linearly.
+    """
     count = round(20 * math.log(dimensions)) + 1
     bits = np.unique(np.append(0, np.geomspace(1, dimensions, count).round()))
     kl = np.maximum.accumulate([capacity(int(b), dimensions) for b in bits])
-    rising = np.append(True, np.diff(kl) > 0)                   # a second walk costs before it gains
+    rising = np.append(True, np.diff(kl) > 0)  # a second walk costs before it gains
     return kl[rising], bits[rising]
 
 
 def spent(curve: MmseCurve, here: np.ndarray, there: np.ndarray, capacity: Capacity) -> np.ndarray:
-    """Bits of the steps from levels `here` (-inf: nothing) to `there` [nat]; infinite where no step can carry so much."""
+    """Bits of the steps from levels `here` (-inf: nothing) to `there` [nat]; infinite where no step can carry so
+    much.
+    """
     error = np.where(here == -np.inf, curve.energy, np.exp(np.interp(here, curve.levels, np.log(curve.errors))))
     wanted = (np.exp(there) - np.exp(here)) * error / (2 * math.log(2))
     kl, bits = prices(capacity, curve.dimensions)
@@ -126,7 +149,10 @@ def edges(curves: Sequence[MmseCurve], levels: np.ndarray, capacity: Capacity) -
 
 
 def shortest(cost: np.ndarray, steps: int | None) -> list[int]:
-    """Nodes 0 .. n - 1 of the cheapest path of exactly `steps` edges, or of at most MOST_STEPS where that is None.  cost: (n, n)"""
+    """Nodes 0 .. n - 1 of the cheapest path of exactly `steps` edges, or of at most MOST_STEPS where that is None.
+
+    cost: (n, n)
+    """
     nodes = len(cost)
     best = np.full(nodes, np.inf)
     best[0] = 0
@@ -138,7 +164,10 @@ def shortest(cost: np.ndarray, steps: int | None) -> list[int]:
         arrivals.append(best[-1])
     count = steps or int(np.argmin(arrivals)) + 1
     if not np.isfinite(arrivals[count - 1]):
-        raise BadInput(f"no schedule of {count} steps ends there: the coder's steps carry too little; allow more steps, or end lower")
+        raise BadInput(
+            f"no schedule of {count} steps ends there: the coder's steps carry too little; allow more steps, or end "
+            "lower"
+        )
     path = [nodes - 1]
     for step in range(count - 1, -1, -1):
         path.append(int(before[step][path[-1]]))
@@ -159,8 +188,11 @@ def needs(curves: Sequence[MmseCurve], levels: np.ndarray, capacity: Capacity) -
 
 def entry(name: str, levels: np.ndarray, bits: np.ndarray, cells: int) -> dict:
     """In the form of table 4.3.  bits: of each step, for a picture of `cells`"""
-    return {"name": name, "levels": [round(x * REGISTERED_LEVEL) for x in levels.tolist()],
-            "bits": [max(1, round(b * REGISTERED_BITS / cells)) for b in bits.tolist()]}
+    return {
+        "name": name,
+        "levels": [round(x * REGISTERED_LEVEL) for x in levels.tolist()],
+        "bits": [max(1, round(b * REGISTERED_BITS / cells)) for b in bits.tolist()],
+    }
 
 
 def ideal(curve: MmseCurve, end: float) -> float:
@@ -171,13 +203,26 @@ def ideal(curve: MmseCurve, end: float) -> float:
     return float((curve.energy * precision[0] + np.trapezoid(errors, precision)) / (2 * math.log(2)))
 
 
-def calibrate(name: str, loaded: loading.Model, folder: Path, out: Path, *, steps: Sequence[int | None], sides: Sequence[int], end: float,
-              count: int, table: str, capacity: Capacity, progress: Callable[[int, int], None]) -> list[str]:
+def calibrate(
+    name: str,
+    loaded: loading.Model,
+    folder: Path,
+    out: Path,
+    *,
+    steps: Sequence[int | None],
+    sides: Sequence[int],
+    end: float,
+    count: int,
+    table: str,
+    capacity: Capacity,
+    progress: Callable[[int, int], None],
+) -> list[str]:
     """Write one entry of table 4.3 for each size and number of steps; the lines of a report come back.
 
     name      of the model, in table 4.1, or its folder; loaded: that model
-    out       file for the entries, in the form of `data/schedules.json`, numbered from the first id that is free. Measurements go
-              to a file beside it: a second run, after an interruption or with other steps, does not repeat them.
+    out       file for the entries, in the form of `data/schedules.json`, numbered from the first id that is free.
+              Measurements go to a file beside it: a second run, after an interruption or with other steps, does not
+              repeat them.
     steps     numbers of steps, None for as many as pay; sides: of the crops [pixel]
     table     one of STRATEGIES
     """
@@ -197,16 +242,27 @@ def calibrate(name: str, loaded: loading.Model, folder: Path, out: Path, *, step
     files = photographs(folder, count)
     first = max(registry(), default=0) + 1
     for place, side in enumerate(sides):
-        curves = measure_all(files, side, loaded, end, out.with_suffix(".curves.jsonl"), settings,
-                         lambda done, total: progress(place * total + done, len(sides) * total))
+        curves = measure_all(
+            files,
+            side,
+            loaded,
+            end,
+            out.with_suffix(".curves.jsonl"),
+            settings,
+            lambda done, total: progress(place * total + done, len(sides) * total),
+        )
         cells = (side // spec.cell) ** 2
         least = float(np.mean([ideal(curve, end) for curve in curves]))
         for wanted in steps:
             levels = optimise(curves, end, wanted, capacity)
             each = needs(curves, levels, capacity)
-            entries[str(first + len(entries))] = entry(f"{spec.name}, {len(levels)} steps, {side}x{side}", levels, STRATEGIES[table](each), cells)
+            entries[str(first + len(entries))] = entry(
+                f"{spec.name}, {len(levels)} steps, {side}x{side}", levels, STRATEGIES[table](each), cells
+            )
             total = float(each.mean(axis=0).sum())
-            report.append(f"{side}x{side} | {len(levels)} | {len(curves)} | {total / cells:.3f} | {total / least - 1:.1%}")
+            report.append(
+                f"{side}x{side} | {len(levels)} | {len(curves)} | {total / cells:.3f} | {total / least - 1:.1%}"
+            )
     out.write_text(json.dumps(entries, indent=1) + "\n")
     return report
 
@@ -217,6 +273,16 @@ def from_arguments(args: argparse.Namespace, progress: Callable[[int, int], None
     from sdf_format.coding.rcc import trellis
 
     counts = [None if n == "unlimited" else int(n) for n in args.steps.split(",")]
-    return calibrate(args.model, loading.load(loading.find(args.model), pick_device(args.device)), args.images, args.out, steps=counts,
-                     sides=[int(n) for n in args.size.split(",")], end=args.end, count=args.count, table=args.table,
-                     capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions), progress=progress)
+    return calibrate(
+        args.model,
+        loading.load(loading.find(args.model), pick_device(args.device)),
+        args.images,
+        args.out,
+        steps=counts,
+        sides=[int(n) for n in args.size.split(",")],
+        end=args.end,
+        count=args.count,
+        table=args.table,
+        capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions),
+        progress=progress,
+    )

@@ -1,7 +1,7 @@
 """The figures of a model card: `python -m sdf_format.training.card --run RUN --data DIR CARD.md`.
 
-Everything in the card between two marks is written anew from the run's weights and log and from the data's manifest; the words around
-them stay. A card that does not exist begins with a heading and the marks.
+Everything in the card between two marks is written anew from the run's weights and log and from the data's manifest;
+the words around them stay. A card that does not exist begins with a heading and the marks.
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ def figures(run: Path, data: Path) -> Iterator[str]:
     content = weights.read_bytes()
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     yield f"- Weights: {count:,} parameters, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`."
-    yield f"- Run: {last['step']:,} steps in {last['minutes']:.0f} minutes; loss at its end {last['loss']:.3f} of the Wiener filter's bits."
+    yield (
+        f"- Run: {last['step']:,} steps in {last['minutes']:.0f} minutes; "
+        f"loss at its end {last['loss']:.3f} of the Wiener filter's bits."
+    )
     if (run / "arguments.json").exists():
         arguments = json.loads((run / "arguments.json").read_text())
         yield "- Arguments: " + ", ".join(f"{name} {value}" for name, value in arguments.items()) + "."
-    yield "\nHeld-out photographs, ideal coding, posterior mean; \"relative\" is squared error over the Wiener filter's.\n"
+    yield (
+        '\nHeld-out photographs, ideal coding, posterior mean; "relative" is squared error over the Wiener filter\'s.\n'
+    )
     yield "| noise | bits per pixel | PSNR | relative |\n|---|---|---|---|"
     for row in zip(last["sigma"], last["bpp"], last["psnr"], last["relative"]):
         yield "| {:g} | {:.4f} | {:.2f} | {:.3f} |".format(*row)

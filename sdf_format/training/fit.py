@@ -1,8 +1,8 @@
 """Train the embedded model: `python -m sdf_format.training.fit --data DIR --run DIR`.
 
-The loss is the number of bits that DiffC will spend, as a fraction of what a Wiener filter would spend at the same noise
-level: squared error over sigma^2 (the I-MMSE rate), sigma uniform in log over the range that payloads cover.
-Stop it at any time and start it again with the same arguments: it goes on from the last checkpoint.
+The loss is the number of bits that DiffC will spend, as a fraction of what a Wiener filter would spend at the same
+noise level: squared error over sigma^2 (the I-MMSE rate), sigma uniform in log over the range that payloads cover. Stop
+it at any time and start it again with the same arguments: it goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from torch import Tensor
 from sdf_format.models import dct
 from sdf_format.models.tiny_net import SIGMA, TinyNet
 
-VALIDATION = 48                 # photographs held out, spread evenly over the folder
+VALIDATION = 48  # photographs held out, spread evenly over the folder
 FLATTENING, CHROMA = 0.45, 0.75  # docs/experiments.md, "weights"
 
 
 def load_photographs(folder: Path) -> list[Image.Image]:
     """Every photograph of the folder, decoded, RGB, sorted by name."""
-    return [Image.open(f).convert("RGB") for f in sorted(folder.iterdir()) if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
+    return [
+        Image.open(f).convert("RGB")
+        for f in sorted(folder.iterdir())
+        if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
+    ]
 
 
 def to_pixels(images: list[Image.Image]) -> Tensor:
@@ -51,8 +55,8 @@ def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Imag
 def statistics(images: list[Image.Image]) -> tuple[Tensor, Tensor]:
     """(variance, weight) of the 192 channels, from 256x256 centres.
 
-    The weight falls with frequency as the standard deviation to the power FLATTENING: isotropic noise then comes nearer to
-    reverse water-filling. The means of blocks are predictable from their neighbours, so they weigh as the first
+    The weight falls with frequency as the standard deviation to the power FLATTENING: isotropic noise then comes nearer
+    to reverse water-filling. The means of blocks are predictable from their neighbours, so they weigh as the first
     frequencies do.
     """
     total = torch.zeros(dct.CHANNELS, dtype=torch.float64)
@@ -87,7 +91,7 @@ def validate(net: TinyNet, clean: Tensor, levels: int = 14) -> dict[str, list[fl
         with torch.autocast("cpu", torch.bfloat16):
             estimate = net(y, s.expand(len(y), 1, 1, 1))
         error = estimate - clean
-        mse = error.square().sum(dim=1).mean().item()          # per position, weighted
+        mse = error.square().sum(dim=1).mean().item()  # per position, weighted
         precision = 1 / s.item() ** 2
         spent += (precision - before) * mse / 2 / math.log(2)  # as if the step were sent with this estimate
         before = precision
@@ -110,8 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, logs and the exported weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--minutes", type=float, default=120, help="planned length; the learning rate falls to zero over it")
-    parser.add_argument("--steps", type=int, help="planned length in steps instead: the run then depends on nothing but data, seed and arithmetic")
+    parser.add_argument(
+        "--minutes", type=float, default=120, help="planned length; the learning rate falls to zero over it"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="planned length in steps instead: the run then depends on nothing but data, seed and arithmetic",
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=128, help="pixels, a multiple of 16")
     parser.add_argument("--rate", type=float, default=6e-4)
@@ -144,12 +154,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def save() -> None:
         """Checkpoint, exported weights, and a line of the log with the bits and PSNR of the held-out photographs."""
-        torch.save({"net": net.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed,
-                    "average": average}, checkpoint)
+        torch.save(
+            {
+                "net": net.state_dict(),
+                "ema": ema,
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+                "elapsed": elapsed,
+                "average": average,
+            },
+            checkpoint,
+        )
         export(ema, args.run / "weights.safetensors")
         trial = TinyNet().to(memory_format=torch.channels_last)
         trial.load_state_dict(ema)
-        row = {"step": step, "minutes": round(elapsed / 60, 1), "loss": round(average, 4), **validate(trial.eval(), check)}
+        row = {
+            "step": step,
+            "minutes": round(elapsed / 60, 1),
+            "loss": round(average, 4),
+            **validate(trial.eval(), check),
+        }
         with (args.run / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
@@ -157,18 +181,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     low, high = map(math.log, SIGMA)
     clock = time.monotonic()
     while (step < args.steps) if args.steps else (elapsed < args.minutes * 60):
-        control = args.run / "threads"                          # a number in this file changes the thread count
+        control = args.run / "threads"  # a number in this file changes the thread count
         if step % 50 == 0 and control.exists():
             torch.set_num_threads(int(control.read_text() or 1))
         progress = step / args.steps if args.steps else elapsed / (args.minutes * 60)
-        rng = np.random.default_rng([args.seed, step])          # so that a run that was stopped goes on as it would have
+        # so that a run that was stopped goes on as it would have
+        rng = np.random.default_rng([args.seed, step])
         torch.manual_seed(int(rng.integers(1 << 62)))
         warm = min(1.0, (step + 1) / 300)
         for group in optimiser.param_groups:
             group["lr"] = args.rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
         crops = [random_crop(images[i], args.crop, rng) for i in rng.integers(0, len(images), args.batch)]
         clean = dct.forward(to_pixels(crops).to(args.device)) * weights
-        spread = (torch.arange(args.batch) + rng.random()) / args.batch     # stratified
+        spread = (torch.arange(args.batch) + rng.random()) / args.batch  # stratified
         sigma = torch.exp(low + (high - low) * spread).view(-1, 1, 1, 1).to(args.device)
         with torch.autocast(args.device, torch.bfloat16):
             loss = relative_bits(net, clean, sigma).mean()

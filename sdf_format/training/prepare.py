@@ -1,9 +1,10 @@
 """Photographs to train on: `python -m sdf_format.training.prepare --source DIR=LICENCE... --avoid DIR... --out DIR`.
 
-Reads every image of the sources, in order; leaves out small, grey, flat and cut-out ones, and those that look like an image of
-`--avoid` (the evaluation sets) or like one that was taken before, by a 64-bit difference hash (package ImageHash); shrinks to a shorter side of at most
-512 pixels; writes JPEG of quality 95, 4:4:4, and `MANIFEST.json` with source, licence, SHA-256 of the source file and why others were left out.
-The same sources and options give the same files.
+Reads every image of the sources, in order; leaves out small, grey, flat and cut-out ones, and those that look like an
+image of `--avoid` (the evaluation sets) or like one that was taken before, by a 64-bit difference hash (package
+ImageHash); shrinks to a shorter side of at most 512 pixels; writes JPEG of quality 95, 4:4:4, and `MANIFEST.json` with
+source, licence, SHA-256 of the source file and why others were left out. The same sources and options give the same
+files.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from PIL import Image, ImageOps
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SHORTEST, LONGEST_SHORT = 256, 512  # pixels of the shorter side: less is left out, more is shrunk
-MOST_PIXELS = 100_000_000           # of a source image
-NEAR = 6                            # bits of 64 in which hashes of near-duplicates differ at most
-GREY = 4.0                          # mean difference of the colours [of 255] below which a photograph counts as grey
-FLAT = 12.0                         # standard deviation of the luma [of 255] below which it counts as flat
-WHITE = 0.35                        # share of pure white above which it counts as cut out
+MOST_PIXELS = 100_000_000  # of a source image
+NEAR = 6  # bits of 64 in which hashes of near-duplicates differ at most
+GREY = 4.0  # mean difference of the colours [of 255] below which a photograph counts as grey
+FLAT = 12.0  # standard deviation of the luma [of 255] below which it counts as flat
+WHITE = 0.35  # share of pure white above which it counts as cut out
 
 
 def images_of(folder: Path) -> list[Path]:
@@ -81,9 +82,17 @@ def shrunk(image: Image.Image) -> Image.Image:
     return image if scale >= 1 else image.resize(tuple(round(n * scale) for n in image.size), Image.Resampling.LANCZOS)
 
 
-def chosen(sources: Sequence[tuple[Path, str]], avoid: Sequence[Path], left_out: Counter[str]) -> Iterator[tuple[dict, Image.Image]]:
+def chosen(
+    sources: Sequence[tuple[Path, str]], avoid: Sequence[Path], left_out: Counter[str]
+) -> Iterator[tuple[dict, Image.Image]]:
     """(manifest row, picture) of every photograph that is taken; `left_out` counts the others by reason."""
-    forbidden = [h for folder in avoid for path in images_of(folder) if not isinstance(image := read(path), str) for h in both_ways(image)]
+    forbidden = [
+        h
+        for folder in avoid
+        for path in images_of(folder)
+        if not isinstance(image := read(path), str)
+        for h in both_ways(image)
+    ]
     taken: list[int] = []
     for folder, licence in sources:
         for path in images_of(folder):
@@ -91,14 +100,29 @@ def chosen(sources: Sequence[tuple[Path, str]], avoid: Sequence[Path], left_out:
             reason = image if isinstance(image, str) else fault(image)
             if reason is None:
                 hashes = both_ways(image)
-                reason = "evaluation" if near(hashes[0], forbidden) else "duplicate" if any(near(h, taken) for h in hashes) else None
+                reason = (
+                    "evaluation"
+                    if near(hashes[0], forbidden)
+                    else "duplicate"
+                    if any(near(h, taken) for h in hashes)
+                    else None
+                )
             if reason:
                 left_out[reason] += 1
                 continue
             taken.append(hashes[0])
             picture = shrunk(image)
-            yield {"source": folder.name, "path": path.relative_to(folder).as_posix(), "licence": licence,
-                   "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "width": picture.width, "height": picture.height}, picture
+            yield (
+                {
+                    "source": folder.name,
+                    "path": path.relative_to(folder).as_posix(),
+                    "licence": licence,
+                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                    "width": picture.width,
+                    "height": picture.height,
+                },
+                picture,
+            )
 
 
 def source(text: str) -> tuple[Path, str]:
@@ -112,7 +136,9 @@ def source(text: str) -> tuple[Path, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=source, action="append", required=True, metavar="DIR=LICENCE")
-    parser.add_argument("--avoid", type=Path, action="append", default=[], metavar="DIR", help="evaluation images: never trained on")
+    parser.add_argument(
+        "--avoid", type=Path, action="append", default=[], metavar="DIR", help="evaluation images: never trained on"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to fill; must be empty or not exist")
     args = parser.parse_args(arguments)
     if args.out.exists() and any(args.out.iterdir()):
@@ -127,7 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{len(rows)} taken, {left_out.total()} left out")
     (args.out / "MANIFEST.json").write_text(json.dumps(rows, indent=1) + "\n")
-    print(f"{len(rows)} photographs taken; left out: " + (", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items())) or "none"))
+    print(
+        f"{len(rows)} photographs taken; left out: "
+        + (", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items())) or "none")
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Writes models/autoencoder, which the files of kinds palette and lowbit are made with: `python spec/conformance/autoencoder.py`.
+"""Writes models/autoencoder, which the files of kinds palette and lowbit are made with: `python
+spec/conformance/autoencoder.py`.
 
-Nobody's autoencoder: random weights of the smallest size that diffusers takes, stretched until latents and pictures fill their ranges. To be
-run once; the files name the weights by their hash.
+Nobody's autoencoder: random weights of the smallest size that diffusers takes, stretched until latents and pictures
+fill their ranges. To be run once; the files name the weights by their hash.
 """
 
 from __future__ import annotations
@@ -18,8 +19,16 @@ FOLDER = Path(__file__).parent / "models" / "autoencoder"
 @torch.inference_mode()
 def main() -> None:
     torch.manual_seed(0)
-    made = dict(block_out_channels=(4, 4), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-                layers_per_block=1, latent_channels=4, sample_size=64, norm_num_groups=2, mid_block_add_attention=False)
+    made = dict(
+        block_out_channels=(4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+        sample_size=64,
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+    )
     net = diffusers.AutoencoderKL(**made).eval()
     pixels = torch.from_numpy(scene(40, 24)).permute(2, 0, 1)[None] / 127.5 - 1
     latent = net.encode(pixels).latent_dist.mean

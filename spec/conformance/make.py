@@ -1,7 +1,7 @@
 """Writes the conformance suite: `python spec/conformance/make.py [PATTERN]`, and `--check` to compare instead.
 
-Files of random bits and files that are refused come out alike everywhere. The few in which an encoder made choices, ours or a
-preview's, are written anew only with `--encode`. Expected pixels are those of a float32 network.
+Files of random bits and files that are refused come out alike everywhere. The few in which an encoder made choices,
+ours or a preview's, are written anew only with `--encode`. Expected pixels are those of a float32 network.
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ from sdf_format.models.tiny import Tiny
 HERE = Path(__file__).parent
 FILES, PIXELS, MANIFEST = HERE / "files", HERE / "pixels", HERE / "manifest.json"
 TOLERANCE = {
-    "rms": 1.5, "peak": 40, "alpha": 0,
-    "reason": "Section 9: root mean square and peak, of 255, for networks in bfloat16, whose 8 bits of mantissa move the prediction of every "
-              "step a little; a decoder with another seed, coder or denoiser is off by far more. Alpha goes through no network.",
+    "rms": 1.5,
+    "peak": 40,
+    "alpha": 0,
+    "reason": "Section 9: root mean square and peak, of 255, for networks in bfloat16, whose 8 bits of mantissa move "
+    "the prediction of every "
+    "step a little; a decoder with another seed, coder or denoiser is off by far more. Alpha goes through no network.",
 }
-SAID = re.compile("valid|errors|bits_per_pixel|overhead_bytes")     # of `sdf info`: what follows from the rest
+SAID = re.compile("valid|errors|bits_per_pixel|overhead_bytes")  # of `sdf info`: what follows from the rest
 
 
 def in_float32(model):
     """The embedded model, its network in float32 whatever the machine is fast at."""
     import torch
 
-    if not isinstance(model, Tiny):     # the suite's autoencoder is in float32 on a CPU as it is
+    if not isinstance(model, Tiny):  # the suite's autoencoder is in float32 on a CPU as it is
         return model
     exact = copy.copy(model)
     exact.dtype = torch.float32
@@ -56,8 +59,13 @@ def picture(data: bytes) -> Image.Image:
 def accept(row: accepted.Row, data: bytes) -> dict:
     facts = report.describe(io.BytesIO(data), len(data))
     assert facts["valid"], (row.name, facts["errors"])
-    entry = {"name": row.name, "clauses": row.clauses.split(), "about": row.about, "file": f"files/{row.name}.sdf",
-             "header": {k: v for k, v in facts.items() if not SAID.fullmatch(k)}}
+    entry = {
+        "name": row.name,
+        "clauses": row.clauses.split(),
+        "about": row.about,
+        "file": f"files/{row.name}.sdf",
+        "header": {k: v for k, v in facts.items() if not SAID.fullmatch(k)},
+    }
     if row.pixels:
         entry["pixels"] = f"pixels/{row.name}.png"
     if row.models:
@@ -66,8 +74,14 @@ def accept(row: accepted.Row, data: bytes) -> dict:
 
 
 def refuse(row: refused.Row) -> dict:
-    return {"name": row.name, "clauses": row.clauses.split(), "about": row.about, "file": f"files/refused-{row.name}.sdf",
-            "error": row.error, "offsets": sorted(row.offsets)}
+    return {
+        "name": row.name,
+        "clauses": row.clauses.split(),
+        "about": row.about,
+        "file": f"files/refused-{row.name}.sdf",
+        "error": row.error,
+        "offsets": sorted(row.offsets),
+    }
 
 
 def compact(entry: dict) -> str:
@@ -76,7 +90,9 @@ def compact(entry: dict) -> str:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("pattern", nargs="?", default="*", help="rows to write the files of; the manifest is always written whole")
+    options.add_argument(
+        "pattern", nargs="?", default="*", help="rows to write the files of; the manifest is always written whole"
+    )
     options.add_argument("--encode", action="store_true", help="encode the pictures anew")
     options.add_argument("--check", action="store_true", help="write nothing; exit code 1 if something differs")
     args = options.parse_args()
@@ -89,7 +105,8 @@ def main() -> int:
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(data)
 
-    # Headers stay as they were written while they hold: `sdf info` may say more than it did, and levels may differ in the last digit.
+    # Headers stay as they were written while they hold: `sdf info` may say more than it did, and levels may differ in
+    # the last digit.
     known = {e["name"]: e["header"] for e in json.loads(MANIFEST.read_text())["accepted"]} if MANIFEST.exists() else {}
     lists: dict[str, list[dict]] = {"accepted": [], "refused": []}
     for row in accepted.rows():
@@ -116,11 +133,23 @@ def main() -> int:
         if path.name not in listed:
             print(f"no row for {path.name}")
             differing.append(path.name)
-    text = json.dumps({"$schema": "manifest.schema.json", "format": "SDF 1", "weights": WEIGHTS.hex(), "zstandard": list(zstandard.ZSTD_VERSION), "tolerance": TOLERANCE}, indent=1)[:-2]
+    text = json.dumps(
+        {
+            "$schema": "manifest.schema.json",
+            "format": "SDF 1",
+            "weights": WEIGHTS.hex(),
+            "zstandard": list(zstandard.ZSTD_VERSION),
+            "tolerance": TOLERANCE,
+        },
+        indent=1,
+    )[:-2]
     for name, entries in lists.items():
         text += f',\n "{name}": [\n  ' + ",\n  ".join(map(compact, entries)) + "\n ]"
     put(MANIFEST, (text + "\n}\n").encode())
-    print(f"{len(lists['accepted'])} accepted, {len(lists['refused'])} refused; {len(differing)} differ{': ' if differing else ''}{', '.join(differing[:9])}")
+    print(
+        f"{len(lists['accepted'])} accepted, {len(lists['refused'])} refused; {len(differing)} "
+        f"differ{': ' if differing else ''}{', '.join(differing[:9])}"
+    )
     return int(args.check and bool(differing))
 
 

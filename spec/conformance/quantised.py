@@ -1,4 +1,7 @@
-"""Files of kinds palette and lowbit, coded from random numbers: rows for accepted.py. Their autoencoder is models/autoencoder."""
+"""Files of kinds palette and lowbit, coded from random numbers: rows for accepted.py.
+
+Their autoencoder is models/autoencoder.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from sdf_format.models import loading
 from sdf_format.payloads import lowbit, palette
 
 MODEL = Path(__file__).parent / "models" / "autoencoder"
-SOUND = dict(width=0, height=0, length=7000, rate=44100, model=0, weights=bytes(range(32)), channels=6, cell=50)      # nobody's autoencoder
+# nobody's autoencoder
+SOUND = dict(width=0, height=0, length=7000, rate=44100, model=0, weights=bytes(range(32)), channels=6, cell=50)
 
 
 def numbers(name: str, shape: tuple[int, ...], below: int) -> np.ndarray:
@@ -26,7 +30,18 @@ def numbers(name: str, shape: tuple[int, ...], below: int) -> np.ndarray:
 def written(fields: parameters.Fields, payload: bytes, **change: object) -> bytes:
     """A file of a picture by the suite's autoencoder, or of what `change` says."""
     found = loading.find(MODEL)
-    known = dict(width=WIDTH, height=HEIGHT, mode="RGB", model=0, weights=found.weights, channels=found.spec.channels, cell=found.spec.cell) | change
+    known = (
+        dict(
+            width=WIDTH,
+            height=HEIGHT,
+            mode="RGB",
+            model=0,
+            weights=found.weights,
+            channels=found.spec.channels,
+            cell=found.spec.cell,
+        )
+        | change
+    )
     header = Header(kind=parameters.number(fields), parameters=parameters.build(fields), **known)
     parts: list[Part] = [(b"H", build_header(header)), (b"D", payload)]
     return file(*parts)
@@ -49,7 +64,9 @@ def lowbit_payload(name: str, shape: tuple[int, int, int], levels: int, contexts
     """shape: rows, columns, channels"""
     coder = Sender()
     scale = round(parameters.SCALE_UNIT * np.log2(4 / levels))
-    scales = np.stack([scale + numbers(name, (shape[2],), 5) - 2, numbers(f"{name} offset", (shape[2],), 7) - 3], axis=1)
+    scales = np.stack(
+        [scale + numbers(name, (shape[2],), 5) - 2, numbers(f"{name} offset", (shape[2],), 7) - 3], axis=1
+    )
     lowbit.code_scales(coder, shape[2], scales)
     lowbit.code_values(coder, shape, levels, contexts, numbers(f"{name} values", shape, levels))
     return coder.finish()
@@ -64,14 +81,34 @@ def files() -> Iterator[tuple[str, str, str, bytes]]:
     """Name, clauses, what it is about, bytes."""
     for colours, groups in ((1, 1), (16, 1), (16, 2), (300, 4)):
         name = f"palette-{colours}-{groups}"
-        yield name, "5.3 5.3.1 5.3.2 5.6", f"{colours} colours in {groups} group(s)", palette_file(name, colours, groups)
-    yield "palette-dithering", "5.3", "a strength of dithering, and an extension", palette_file("palette-dithering", 8, 1, dithering=48, extension=b"later")
+        yield (
+            name,
+            "5.3 5.3.1 5.3.2 5.6",
+            f"{colours} colours in {groups} group(s)",
+            palette_file(name, colours, groups),
+        )
+    yield (
+        "palette-dithering",
+        "5.3",
+        "a strength of dithering, and an extension",
+        palette_file("palette-dithering", 8, 1, dithering=48, extension=b"later"),
+    )
     for levels in (2, 4, 7, 16, 256):
         for contexts, called in parameters.CONTEXTS.items():
             if levels in (2, 7) or contexts == parameters.NEIGHBOURS:
                 name = f"lowbit-{levels}-{called}"
-                yield name, "5.4 5.4.1 5.4.2 5.6", f"{levels} levels, contexts {called}", lowbit_file(name, levels, contexts)
-    yield "lowbit-extension", "5.4", "an extension", lowbit_file("lowbit-extension", 4, parameters.NEIGHBOURS, extension=b"later")
+                yield (
+                    name,
+                    "5.4 5.4.1 5.4.2 5.6",
+                    f"{levels} levels, contexts {called}",
+                    lowbit_file(name, levels, contexts),
+                )
+    yield (
+        "lowbit-extension",
+        "5.4",
+        "an extension",
+        lowbit_file("lowbit-extension", 4, parameters.NEIGHBOURS, extension=b"later"),
+    )
 
 
 def sounds() -> Iterator[tuple[str, str, str, bytes]]:
@@ -79,4 +116,9 @@ def sounds() -> Iterator[tuple[str, str, str, bytes]]:
     for mode, rate in (("mono", 44100), ("stereo", 48000), ("stereo", 12345)):
         name = f"sound-{mode}-{rate}"
         payload = lowbit_payload(name, (1, 140, 6), 2, parameters.NEIGHBOURS)
-        yield name, "3.3 4.6", f"sound, {mode}, {rate} samples a second", written(parameters.Lowbit(2), payload, **SOUND | dict(mode=mode, rate=rate))
+        yield (
+            name,
+            "3.3 4.6",
+            f"sound, {mode}, {rate} samples a second",
+            written(parameters.Lowbit(2), payload, **SOUND | dict(mode=mode, rate=rate)),
+        )

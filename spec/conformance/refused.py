@@ -16,11 +16,11 @@ from sdf_format.container.header import MODES
 from sdf_format.diffusion import schedule
 from sdf_format.models import loading
 
-BAD, TRUNCATED, UNSUPPORTED, MISSING = "bad", "truncated", "unsupported", "missing-model"      # §8
+BAD, TRUNCATED, UNSUPPORTED, MISSING = "bad", "truncated", "unsupported", "missing-model"  # §8
 
 H, D = (b"H", body()), (b"D", bits("refused"))
 PLAIN = file(H, D)
-DATA = place((H, D), 1)                                     # where D lies in it
+DATA = place((H, D), 1)  # where D lies in it
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,14 @@ def rows() -> Iterator[Row]:
 
 def fronts() -> Iterator[Row]:
     yield Row("signature", "3.1", "another signature", b"\x88" + PLAIN[1:], BAD, (0,))
-    yield Row("signature-text", "3.1", "a transfer as text took carriage returns away", PLAIN.replace(b"\r\n", b"\n"), BAD, (0,))
+    yield Row(
+        "signature-text",
+        "3.1",
+        "a transfer as text took carriage returns away",
+        PLAIN.replace(b"\r\n", b"\n"),
+        BAD,
+        (0,),
+    )
     yield Row("empty", "3.1", "a file of no bytes", b"", BAD, (0,))
     yield Row("major-2", "3.1", "a later major version", file(H, D, version=b"\2\0"), UNSUPPORTED, (0,))
     yield Row("major-0", "3.1", "major version 0", file(H, D, version=b"\0\0"), UNSUPPORTED, (0,))
@@ -67,12 +74,35 @@ def chunk_heads() -> Iterator[Row]:
         return head + raw + chunks.build_chunk(*D)
 
     for kind in b"1", b"[", b"\xe9":
-        yield Row(f"type-{kind[0]:02x}", "3.2", "a type that is no ASCII letter", with_chunk(chunks.build_chunk(kind, b"x")), BAD, (DATA,))
-    yield Row("critical", "3.2", "a critical chunk that nobody knows", with_chunk(chunks.build_chunk(b"Q", b"x")), UNSUPPORTED, (DATA,))
+        yield Row(
+            f"type-{kind[0]:02x}",
+            "3.2",
+            "a type that is no ASCII letter",
+            with_chunk(chunks.build_chunk(kind, b"x")),
+            BAD,
+            (DATA,),
+        )
+    yield Row(
+        "critical",
+        "3.2",
+        "a critical chunk that nobody knows",
+        with_chunk(chunks.build_chunk(b"Q", b"x")),
+        UNSUPPORTED,
+        (DATA,),
+    )
     long = b"q" + varint(3, 3) + b"abc"
-    yield Row("length-spelling", "3.2 2", "a length in more bytes than needed", with_chunk(long + chunks.crc(long).to_bytes(4, "big")), BAD, (DATA,))
+    yield Row(
+        "length-spelling",
+        "3.2 2",
+        "a length in more bytes than needed",
+        with_chunk(long + chunks.crc(long).to_bytes(4, "big")),
+        BAD,
+        (DATA,),
+    )
     yield Row("length-2-31", "3.2", "a length of 2^31", head + b"q" + varint(2**31) + bytes(9), BAD, (DATA,))
-    yield Row("length-endless", "3.2", "a length of six bytes", head + b"q" + b"\xff" * 5 + b"\1" + bytes(9), BAD, (DATA,))
+    yield Row(
+        "length-endless", "3.2", "a length of six bytes", head + b"q" + b"\xff" * 5 + b"\1" + bytes(9), BAD, (DATA,)
+    )
 
 
 def orders() -> Iterator[Row]:
@@ -92,29 +122,61 @@ def orders() -> Iterator[Row]:
 
 def checksums() -> Iterator[Row]:
     def flipped(data: bytes, offset: int) -> bytes:
-        return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1:]
+        return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
 
     yield Row("crc-header", "3.2", "a bit of H is wrong", flipped(PLAIN, 13), BAD, (HEADER_OFFSET,))
     yield Row("crc-payload", "3.2", "a bit of D is wrong", flipped(PLAIN, DATA + 20), BAD, (DATA,))
     yield Row("crc-itself", "3.2", "a bit of a CRC is wrong", flipped(PLAIN, len(PLAIN) - 1), BAD, (DATA,))
-    yield Row("crc-minor", "3.2 3.1", "the minor version is wrong, which the CRC of H covers", flipped(PLAIN, 9), BAD, (HEADER_OFFSET,))
+    yield Row(
+        "crc-minor",
+        "3.2 3.1",
+        "the minor version is wrong, which the CRC of H covers",
+        flipped(PLAIN, 9),
+        BAD,
+        (HEADER_OFFSET,),
+    )
     parts = (H, (b"t", b"\0Title\0text"), D)
-    yield Row("crc-text", "3.2 3.4", "a bit of a text is wrong", flipped(file(*parts), place(parts, 1) + 8), BAD, (place(parts, 1),))
+    yield Row(
+        "crc-text",
+        "3.2 3.4",
+        "a bit of a text is wrong",
+        flipped(file(*parts), place(parts, 1) + 8),
+        BAD,
+        (place(parts, 1),),
+    )
     parts = (H, (b"q", b"later"), D)
-    yield Row("crc-unknown", "3.2", "a bit of a chunk that nobody knows is wrong", flipped(file(*parts), place(parts, 1) + 3), BAD, (place(parts, 1),))
+    yield Row(
+        "crc-unknown",
+        "3.2",
+        "a bit of a chunk that nobody knows is wrong",
+        flipped(file(*parts), place(parts, 1) + 3),
+        BAD,
+        (place(parts, 1),),
+    )
     bare = front() + chunks.build_chunk(*H) + chunks.build_chunk(*D)
     yield Row("crc-without-version", "3.2", "the CRC of H without the version", bare, BAD, (HEADER_OFFSET,))
 
 
 def truncations() -> Iterator[Row]:
     for name, end, about, offset in (
-        ("version", 9, "inside the version", 0), ("no-chunk", 10, "before the header", HEADER_OFFSET), ("head", 11, "inside a chunk's head", HEADER_OFFSET),
-        ("header", 20, "inside the header", HEADER_OFFSET), ("header-crc", DATA - 1, "inside the header's CRC", HEADER_OFFSET),
-        ("no-payload", DATA, "before the payload", DATA), ("payload", DATA + 30, "inside the payload", DATA),
+        ("version", 9, "inside the version", 0),
+        ("no-chunk", 10, "before the header", HEADER_OFFSET),
+        ("head", 11, "inside a chunk's head", HEADER_OFFSET),
+        ("header", 20, "inside the header", HEADER_OFFSET),
+        ("header-crc", DATA - 1, "inside the header's CRC", HEADER_OFFSET),
+        ("no-payload", DATA, "before the payload", DATA),
+        ("payload", DATA + 30, "inside the payload", DATA),
         ("payload-crc", len(PLAIN) - 2, "inside the payload's CRC", DATA),
     ):
         yield Row(f"truncated-{name}", "3.2 8", f"the file ends {about}", PLAIN[:end], TRUNCATED, (offset,))
-    yield Row("length-longest", "3.2 8", "a payload said to have 2^31 - 1 bytes", file(H) + b"D" + varint(2**31 - 1) + bytes(40), TRUNCATED, (DATA,))
+    yield Row(
+        "length-longest",
+        "3.2 8",
+        "a payload said to have 2^31 - 1 bytes",
+        file(H) + b"D" + varint(2**31 - 1) + bytes(40),
+        TRUNCATED,
+        (DATA,),
+    )
 
 
 def headers() -> Iterator[Row]:
@@ -133,7 +195,9 @@ def headers() -> Iterator[Row]:
     yield row("kind-unknown", "5.1", "kind 15", UNSUPPORTED, kind=15)
     yield row("model-unknown", "4.1", "a model that no table has", UNSUPPORTED, model=varint(99999) + WEIGHTS)
     yield row("weights", "3.3", "other weights than the embedded model's", MISSING, model=varint(TINY) + b"\0\1\2\3")
-    yield row("weights-unregistered", "3.3", "weights that nobody has", MISSING, model=b"\0" + bytes(range(32)) + b"\4\x08")
+    yield row(
+        "weights-unregistered", "3.3", "weights that nobody has", MISSING, model=b"\0" + bytes(range(32)) + b"\4\x08"
+    )
     yield row("channels-0", "3.3", "a latent of no channels", model=b"\0" + bytes(range(32)) + b"\0\x08")
     yield row("cell-65", "3.3", "a cell of 65 pixels", model=b"\0" + bytes(range(32)) + b"\4\x41")
 
@@ -145,10 +209,17 @@ def compressed() -> Iterator[Row]:
     bomb = zstandard.ZstdCompressor(level=19).compress(b"a\0" + bytes(4 << 20))
     assert len(bomb) < 1000
     for name, about, content in (
-        ("method", "method 2", b"\2" + frame), ("empty", "no method", b""), ("damaged", "a damaged frame", b"\1" + frame[:9] + b"\xff\xff" + frame[11:]),
-        ("cut", "half a frame", b"\1" + frame[: len(frame) // 2]), ("two-frames", "two frames", b"\1" + frame + frame), ("tail", "a byte behind the frame", b"\1" + frame + b"\0"),
-        ("window", "a window of 16 MiB", b"\1" + window), ("bomb", "more than 4 MiB in a few hundred bytes", b"\1" + bomb),
-        ("no-key", "an empty key", b"\0\0value"), ("no-null", "no null character", b"\0key"), ("utf-8", "bytes that are not UTF-8", b"\0k\0\xff\xfe"),
+        ("method", "method 2", b"\2" + frame),
+        ("empty", "no method", b""),
+        ("damaged", "a damaged frame", b"\1" + frame[:9] + b"\xff\xff" + frame[11:]),
+        ("cut", "half a frame", b"\1" + frame[: len(frame) // 2]),
+        ("two-frames", "two frames", b"\1" + frame + frame),
+        ("tail", "a byte behind the frame", b"\1" + frame + b"\0"),
+        ("window", "a window of 16 MiB", b"\1" + window),
+        ("bomb", "more than 4 MiB in a few hundred bytes", b"\1" + bomb),
+        ("no-key", "an empty key", b"\0\0value"),
+        ("no-null", "no null character", b"\0key"),
+        ("utf-8", "bytes that are not UTF-8", b"\0k\0\xff\xfe"),
     ):
         yield Row(f"text-{name}", "3.4", f"text: {about}", file(H, (b"t", content), D), BAD, (DATA,))
 
@@ -157,10 +228,20 @@ def alphas() -> Iterator[Row]:
     rgba = (b"H", body(mode=MODES.index("RGBA")))
     size = 40 * 24
     yield Row("alpha-missing", "3.5", "mode RGBA without an alpha plane", file(rgba, D), BAD, (HEADER_OFFSET,))
-    yield Row("alpha-extra", "3.5", "mode RGB with an alpha plane", file(H, (b"A", b"\0" + compression.compress(bytes(size))), D), BAD, (DATA,))
+    yield Row(
+        "alpha-extra",
+        "3.5",
+        "mode RGB with an alpha plane",
+        file(H, (b"A", b"\0" + compression.compress(bytes(size))), D),
+        BAD,
+        (DATA,),
+    )
     for name, about, content in (
-        ("filter", "filter 4", b"\4" + compression.compress(bytes(size))), ("empty", "no filter", b""), ("stored", "no frame", b"\0" + bytes(size)),
-        ("short", "a byte too few", b"\0" + compression.compress(bytes(size - 1))), ("long", "a byte too many", b"\0" + compression.compress(bytes(size + 1))),
+        ("filter", "filter 4", b"\4" + compression.compress(bytes(size))),
+        ("empty", "no filter", b""),
+        ("stored", "no frame", b"\0" + bytes(size)),
+        ("short", "a byte too few", b"\0" + compression.compress(bytes(size - 1))),
+        ("long", "a byte too many", b"\0" + compression.compress(bytes(size + 1))),
         ("bomb", "16 MiB in a few hundred bytes", b"\0" + compression.compress(bytes(16 << 20))),
     ):
         yield Row(f"alpha-{name}", "3.5", f"alpha: {about}", file(rgba, (b"A", content), D), BAD, (DATA,))
@@ -206,10 +287,25 @@ def schedules() -> Iterator[Row]:
     yield row("levels-low", "4.2", "a level below -16 nat", schedule.LAW, dict(steps=255, end=-400, slope=127, bend=0))
     yield row("level-high", "4.2", "a level above 16 nat", schedule.INLINE, inline([total], 1025, []))
     yield row("rise-0", "4.2", "a rise of 0", schedule.INLINE, inline([total // 2, total // 2], 0, [0]))
-    yield row("inline-more", "4.2.3", "steps that ask for more bits than there are", schedule.INLINE, inline([total, 8], 0, [64]))
+    yield row(
+        "inline-more",
+        "4.2.3",
+        "steps that ask for more bits than there are",
+        schedule.INLINE,
+        inline([total, 8], 0, [64]),
+    )
     yield row("inline-fewer", "4.2.3", "eight bits that no step has", schedule.INLINE, inline([total - 8], 0, []))
-    yield row("table-unknown", "4.2.2", "a table that is not registered", schedule.REGISTERED, dict(table=99, gain=64), UNSUPPORTED)
-    yield row("table-small", "4.2.2", "bits left behind a table's last entry", schedule.REGISTERED, dict(table=1, gain=1))
+    yield row(
+        "table-unknown",
+        "4.2.2",
+        "a table that is not registered",
+        schedule.REGISTERED,
+        dict(table=99, gain=64),
+        UNSUPPORTED,
+    )
+    yield row(
+        "table-small", "4.2.2", "bits left behind a table's last entry", schedule.REGISTERED, dict(table=1, gain=1)
+    )
 
 
 def payloads() -> Iterator[Row]:
@@ -220,7 +316,9 @@ def payloads() -> Iterator[Row]:
     padded = parameters.build(parameters.Diffc(schedule.INLINE, inline([20, 15], -64, [128])))
     yield row("padding", "6.2", "padding that is not zero", b"\x9a\x3c\x57\x11\xe4", body(parameter_bytes=padded))
     greedy = parameters.build(parameters.Diffc(schedule.INLINE, inline([776], 0, [])))
-    yield row("too-many-bits", "6.3", "776 bits for 768 latent values", bits("greedy", 97), body(1, 1, parameter_bytes=greedy))
+    yield row(
+        "too-many-bits", "6.3", "776 bits for 768 latent values", bits("greedy", 97), body(1, 1, parameter_bytes=greedy)
+    )
 
 
 def alone(kind: int, content: bytes, payload: bytes = b"") -> tuple[Part, Part]:
@@ -247,9 +345,18 @@ def quantised_headers() -> Iterator[Row]:
     ):
         yield Row(name, clauses, about, file(*alone(kind, content, bits(name))), error, (HEADER_OFFSET,))
     parts = alone(parameters.DIFFC, parameters.build(parameters.Diffc(schedule.LAW, LAW)), bits("diffc-autoencoder"))
-    yield Row("diffc-autoencoder", "4.5", "steps of DiffC by an autoencoder alone", file(*parts), UNSUPPORTED, (HEADER_OFFSET, place(parts, 1)))
+    yield Row(
+        "diffc-autoencoder",
+        "4.5",
+        "steps of DiffC by an autoencoder alone",
+        file(*parts),
+        UNSUPPORTED,
+        (HEADER_OFFSET, place(parts, 1)),
+    )
     tiny = (b"H", body(kind=parameters.LOWBIT, parameter_bytes=b"\0\4")), (b"D", bits("lowbit-tiny"))
-    yield Row("lowbit-tiny", "5.1", "kind lowbit for a model that is no autoencoder", file(*tiny), BAD, (HEADER_OFFSET,))
+    yield Row(
+        "lowbit-tiny", "5.1", "kind lowbit for a model that is no autoencoder", file(*tiny), BAD, (HEADER_OFFSET,)
+    )
 
 
 def quantised_payloads() -> Iterator[Row]:
@@ -257,16 +364,34 @@ def quantised_payloads() -> Iterator[Row]:
         return Row(name, clauses, about, file(*parts), BAD, (place(parts, 1), HEADER_OFFSET))
 
     good = quantised.lowbit_payload("lowbit-4-neighbours", (12, 20, 4), 4, parameters.NEIGHBOURS)
-    for name, about, payload in (("long", "a byte too many", good + b"\1"), ("short", "a byte too few", good[:-1]), ("empty", "no payload", b"")):
+    for name, about, payload in (
+        ("long", "a byte too many", good + b"\1"),
+        ("short", "a byte too few", good[:-1]),
+        ("empty", "no payload", b""),
+    ):
         yield row(f"lowbit-{name}", "5.6.1", f"kind lowbit with {about}", alone(parameters.LOWBIT, b"\0\4", payload))
-    yield row("palette-groups", "5.3", "more groups than channels", alone(parameters.PALETTE, b"\0\x08\5\0", bits("palette-groups")))
+    yield row(
+        "palette-groups",
+        "5.3",
+        "more groups than channels",
+        alone(parameters.PALETTE, b"\0\x08\5\0", bits("palette-groups")),
+    )
     yield row("palette-empty", "5.6.1", "kind palette with no payload", alone(parameters.PALETTE, b"\0\x08\1\0"))
 
 
 def sounds() -> Iterator[Row]:
     named = b"\0" + bytes(range(32)) + b"\6" + varint(50)
-    for name, about, length, rate in (("length-0", "a sound of no samples", 0, 0), ("rate-unknown", "a rate that the table does not have", 7000, 12),
-                                      ("rate-low", "999 samples a second", 7000, 999), ("rate-high", "1000001 samples a second", 7000, 1000001),
-                                      ("rate-spelling", "48000 samples a second, not by its number", 7000, 48000)):
-        header = (b"H", body(length, rate, mode=MODES.index("stereo"), kind=parameters.LOWBIT, model=named, parameter_bytes=b"\0\2"))
+    for name, about, length, rate in (
+        ("length-0", "a sound of no samples", 0, 0),
+        ("rate-unknown", "a rate that the table does not have", 7000, 12),
+        ("rate-low", "999 samples a second", 7000, 999),
+        ("rate-high", "1000001 samples a second", 7000, 1000001),
+        ("rate-spelling", "48000 samples a second, not by its number", 7000, 48000),
+    ):
+        header = (
+            b"H",
+            body(
+                length, rate, mode=MODES.index("stereo"), kind=parameters.LOWBIT, model=named, parameter_bytes=b"\0\2"
+            ),
+        )
         yield Row(f"sound-{name}", "3.3", about, file(header, (b"D", bits(name))), BAD, (HEADER_OFFSET,))

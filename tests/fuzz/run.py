@@ -1,6 +1,8 @@
-"""Coverage-guided fuzzing by atheris: `python tests/fuzz/run.py container|image CORPUS [options of libFuzzer, as -runs=1000]`.
+"""Coverage-guided fuzzing by atheris: `python tests/fuzz/run.py container|image CORPUS [options of libFuzzer, as
+-runs=1000]`.
 
-Inputs come from CORPUS and from the conformance suite, and are mended before they run: three of four get the CRCs that their bytes call for.
+Inputs come from CORPUS and from the conformance suite, and are mended before they run: three of four get the CRCs that
+their bytes call for.
 """
 
 from __future__ import annotations
@@ -29,13 +31,27 @@ def main() -> None:
     name, folder, *options = sys.argv[1:]
     corpus = Path(folder)
     corpus.mkdir(parents=True, exist_ok=True)
-    for path in [*(HERE.parent.parent / "spec" / "conformance" / "files").glob("*.sdf"), *(HERE / "findings").glob("*.sdf")]:
+    for path in [
+        *(HERE.parent.parent / "spec" / "conformance" / "files").glob("*.sdf"),
+        *(HERE / "findings").glob("*.sdf"),
+    ]:
         if path.stat().st_size < 2000:
             shutil.copy(path, corpus / path.name)
     target = targets.TARGETS[name]
     with targets.gaussian_models():
-        atheris.Setup([sys.argv[0], str(corpus), "-max_len=2000", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1", *options],
-                      lambda data: target(bytes(data)), custom_mutator=mutated)
+        atheris.Setup(
+            [
+                sys.argv[0],
+                str(corpus),
+                "-max_len=2000",
+                "-timeout=20",
+                "-rss_limit_mb=3000",
+                "-print_final_stats=1",
+                *options,
+            ],
+            lambda data: target(bytes(data)),
+            custom_mutator=mutated,
+        )
         atheris.Fuzz()
 
 

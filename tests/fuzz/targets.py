@@ -1,4 +1,7 @@
-"""What fuzzing calls: each target takes any bytes, and an exception out of it is a finding.  Without atheris, so that tests can replay."""
+"""What fuzzing calls: each target takes any bytes, and an exception out of it is a finding.
+
+Without atheris, so that tests can replay.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,13 @@ from sdf_format.container.header import Header, build_header, parse_header
 from sdf_format.errors import SdfError
 from sdf_format.inspect import dump, report, validate
 
-WORK = 300 * 64 * 64            # pixels times model calls that an input may ask for: about half a second
+WORK = 300 * 64 * 64  # pixels times model calls that an input may ask for: about half a second
 
 
 def mended(data: bytes) -> bytes:
-    """The same chunks with the CRCs that their bytes call for, as far as there are chunks: what keeps a fuzzer from running into every CRC."""
+    """The same chunks with the CRCs that their bytes call for, as far as there are chunks: what keeps a fuzzer from
+    running into every CRC.
+    """
     made, offset, prefix = data[:10], 10, data[8:10]
     while offset < len(data):
         try:
@@ -54,7 +59,9 @@ def accepted(data: bytes) -> bool:
 
 
 def container_target(data: bytes) -> None:
-    """Reading, `sdf info` and `sdf dump` never fail otherwise than they say; headers are written back as they were; a second parser agrees."""
+    """Reading, `sdf info` and `sdf dump` never fail otherwise than they say; headers are written back as they were; a
+    second parser agrees.
+    """
     good = accepted(data)
     try:
         said = report.describe(io.BytesIO(data), len(data))
@@ -69,7 +76,12 @@ def container_target(data: bytes) -> None:
     body = chunks.read(io.BytesIO(data), file.chunks[0], data[8:10])
     assert build_header(file.header) == body
     fields = parameters.parse(file.header)
-    assert parameters.parse(parse_header(build_header(Header(**{**vars(file.header), "parameters": parameters.build(fields)})))) == fields
+    assert (
+        parameters.parse(
+            parse_header(build_header(Header(**{**vars(file.header), "parameters": parameters.build(fields)})))
+        )
+        == fields
+    )
     if file.header.kind == parameters.DIFFC:
         with contextlib.suppress(KeyError):
             try:
@@ -89,7 +101,9 @@ class Gaussian:
         import torch
 
         height, width = (n // self.cell for n in pixels.shape[:2])
-        mean = torch.from_numpy(pixels).float().reshape(height, self.cell, width, self.cell * 3).mean(dim=(1, 3)) / 64 - 2
+        mean = (
+            torch.from_numpy(pixels).float().reshape(height, self.cell, width, self.cell * 3).mean(dim=(1, 3)) / 64 - 2
+        )
         return mean.expand(1, self.channels, height, width).contiguous()
 
     def decode(self, latent) -> np.ndarray:
@@ -103,7 +117,9 @@ class Gaussian:
 @contextlib.contextmanager
 def gaussian_models() -> Iterator[None]:
     """Every model that can be found is a `Gaussian`; files may ask for little work."""
-    with mock.patch("sdf_format.models.loading.load", lambda found, device: Gaussian(found.spec.channels, found.spec.cell)):
+    with mock.patch(
+        "sdf_format.models.loading.load", lambda found, device: Gaussian(found.spec.channels, found.spec.cell)
+    ):
         pillow_plugin.register_sdf_opener(device="cpu", most_work=WORK)
         try:
             yield

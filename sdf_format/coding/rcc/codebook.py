@@ -1,9 +1,9 @@
 """The sign code in which trellis and tree spell their branches (§6.3.1, §6.3.6, §6.3.7).
 
-Branch b of a step owns D / R places of the mixing order. Word w of its codebook is B_b * code(w): shared signs B_b, times the codeword
-of w in a fixed linear code. So the inner products of a branch with all 2^L words are one fast Walsh-Hadamard transform, and the
-receiver spells one word a branch in O(D). Mixing makes normals of the signs: each number of z is a sum of 65,536 of them, and
-the length of z is always the same.
+Branch b of a step owns D / R places of the mixing order. Word w of its codebook is B_b * code(w): shared signs B_b,
+times the codeword of w in a fixed linear code. So the inner products of a branch with all 2^L words are one fast
+Walsh-Hadamard transform, and the receiver spells one word a branch in O(D). Mixing makes normals of the signs: each
+number of z is a sum of 65,536 of them, and the length of z is always the same.
 """
 
 from __future__ import annotations
@@ -17,12 +17,23 @@ from torch import Tensor
 
 from sdf_format.coding import noise
 from sdf_format.coding.rcc import integers
-from sdf_format.coding.rcc.mixing import BASE, GOLDEN, MIDDLE, from_mixing_order, hadamard, mix_rows, signs, split, to_mixing_order
+from sdf_format.coding.rcc.mixing import (
+    BASE,
+    GOLDEN,
+    MIDDLE,
+    from_mixing_order,
+    hadamard,
+    mix_rows,
+    signs,
+    split,
+    to_mixing_order,
+)
 from sdf_format.coding.rcc.threads import single_blas_thread
 
-SIGNS = 1 << 22                 # entries of the sender's tables of signs, about
-ONE_BIT = 1 / (2 * math.log(2) * math.pi)       # KL [bit] of the better of two independent normals, whose mean is 1 / sqrt(pi)
-CROWDING = 0.65                 # KL is down to half at so many dimensions a bit
+SIGNS = 1 << 22  # entries of the sender's tables of signs, about
+# KL [bit] of the better of two independent normals, whose mean is 1 / sqrt(pi)
+ONE_BIT = 1 / (2 * math.log(2) * math.pi)
+CROWDING = 0.65  # KL is down to half at so many dimensions a bit
 
 
 def places(dimensions: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,32 +51,42 @@ def codes(count: int, word_bits: int) -> np.ndarray:
 
 @single_blas_thread()
 def expand_codewords(codewords: np.ndarray, dimensions: int, word_bits: int, seed: int, step: int) -> Tensor:
-    """(D,) float32 displacement in units of the step's standard deviation, from the word of every branch ((R,) int64).  §6.3.7
+    """(D,) float32 displacement in units of the step's standard deviation, from the word of every branch ((R,) int64).
+
+    §6.3.7
 
     R = 0 gives the shared normals themselves.
     """
     if len(codewords) == 0:
-        return torch.from_numpy(noise.normals(seed, step, noise.STREAM_NORMALS, dimensions).astype(np.float32) / noise.NORMAL_ONE)
+        return torch.from_numpy(
+            noise.normals(seed, step, noise.STREAM_NORMALS, dimensions).astype(np.float32) / noise.NORMAL_ONE
+        )
     branch, place = places(dimensions, len(codewords))
     common = codewords[branch] & codes(int(place.max()) + 1, word_bits)[place]
     spelt = np.where(np.bitwise_count(common) & 1, -1, 1) * signs(seed, step, BASE, dimensions)
-    return torch.from_numpy(from_mixing_order(mix_rows(spelt) * signs(seed, step, MIDDLE, dimensions), seed, step) / integers.MIX)
+    return torch.from_numpy(
+        from_mixing_order(mix_rows(spelt) * signs(seed, step, MIDDLE, dimensions), seed, step) / integers.MIX
+    )
 
 
 def capacity(walks: list[int], efficiency: float, start: float, dimensions: int | None) -> float:
-    """KL [bit] of the mean shift that the bits of walks deliver: every walk `efficiency` of its bits, less what it loses at its start.
+    """KL [bit] of the mean shift that the bits of walks deliver: every walk `efficiency` of its bits, less what it
+    loses at its start.
 
-    walks  first branch of every walk, and R; start: KL [bit] that a long walk loses in all until its choices have spread
+    walks  first branch of every walk, and R; start: KL [bit] that a long walk loses in all until its choices have
+           spread
     dimensions  D; None: so many that they do not matter
     """
-    slow = start / (efficiency - ONE_BIT) - 1               # so that one bit is worth ONE_BIT
-    kl = sum(efficiency * bits - start * bits / (bits + slow) for bits in (last - first for first, last in pairwise(walks)))
+    slow = start / (efficiency - ONE_BIT) - 1  # so that one bit is worth ONE_BIT
+    kl = sum(
+        efficiency * bits - start * bits / (bits + slow) for bits in (last - first for first, last in pairwise(walks))
+    )
     return kl if dimensions is None else kl * dimensions / (dimensions + CROWDING * walks[-1])
 
 
 def products(target: Tensor, walks: list[int], word_bits: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Products (R, n + 1) of target and base signs by branch and place, integers in float32, with zeros in the last column and
-    wherever a branch has fewer places, and the places' codes (n,).
+    """Products (R, n + 1) of target and base signs by branch and place, integers in float32, with zeros in the last
+    column and wherever a branch has fewer places, and the places' codes (n,).
 
     target  (D,) int32; walks: first branch of every walk, and R; no sum over a walk leaves what float32 holds exactly
     """
@@ -81,11 +102,13 @@ def products(target: Tensor, walks: list[int], word_bits: int, seed: int, step: 
 
 
 class Scores:
-    """Inner products of many branches with the vectors of all 2^L codewords: a Walsh-Hadamard transform whose input has n entries.
+    """Inner products of many branches with the vectors of all 2^L codewords: a Walsh-Hadamard transform whose input has
+    n entries.
 
     The transform over the low bits of the state is a product with the n sign rows that occur, one group of places a
     high part of the code; the one over the high bits is dense. Both are small matrix products, fastest on a CPU.
-    Where n is so large that the sign rows would fill the memory, places of one code are added up and everything is dense.
+    Where n is so large that the sign rows would fill the memory, places of one code are added up and everything is
+    dense.
     """
 
     def __init__(self, code: np.ndarray, word_bits: int):
@@ -100,7 +123,7 @@ class Scores:
             return
         group, sign_code = code >> low, code & (1 << low) - 1
         self.hadamard = hadamard(high)
-        self.places = np.full((1 << high, np.bincount(group).max()), len(code))      # of nothing: the column of zeros
+        self.places = np.full((1 << high, np.bincount(group).max()), len(code))  # of nothing: the column of zeros
         self.signs = np.zeros((*self.places.shape, 1 << low), np.float32)
         for g in range(1 << high):
             own = np.flatnonzero(group == g)
@@ -121,7 +144,9 @@ class Scores:
 
 
 def walsh_hadamard(x: np.ndarray) -> None:
-    """Walsh-Hadamard transform of the rows of (B, 2^L), natural order, in place: a dense factor for each six bits of the index."""
+    """Walsh-Hadamard transform of the rows of (B, 2^L), natural order, in place: a dense factor for each six bits of
+    the index.
+    """
     bits = x.shape[1].bit_length() - 1
     for low in range(0, bits, 6):
         factor = hadamard(min(6, bits - low))

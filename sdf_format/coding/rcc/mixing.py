@@ -1,6 +1,7 @@
 """What the coders share: how a step's dimensions are mixed, and dealt out (§6.3.1, §6.3.3 to §6.3.5).
 
-Mixed, no few dimensions carry all the energy of a shift. Everything here is integer arithmetic that float32 does exactly.
+Mixed, no few dimensions carry all the energy of a shift. Everything here is integer arithmetic that float32 does
+exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sdf_format.coding import noise
 from sdf_format.coding.rcc.integers import MIX
 
 OUTER, MIDDLE, BASE = range(3)  # §6.3.4, planes of signs
-GOLDEN = 2654435769             # 2^32 over the golden ratio, §6.3.3 and §6.3.6
+GOLDEN = 2654435769  # 2^32 over the golden ratio, §6.3.3 and §6.3.6
 
 
 def split(total: int, parts: int) -> list[int]:
@@ -41,7 +42,9 @@ def permutation(seed: int, step: int, dimensions: int) -> np.ndarray:
 
 
 def signs(seed: int, step: int, plane: int, dimensions: int) -> np.ndarray:
-    """(D,) float32 of -1 and 1 by place: bit i mod 32 of word i // 32 of a plane of the permutation stream; a set bit is -1.  §6.3.4"""
+    """(D,) float32 of -1 and 1 by place: bit i mod 32 of word i // 32 of a plane of the permutation stream; a set bit
+    is -1.  §6.3.4
+    """
     blocks = -(-dimensions // 128)
     words = noise.words(seed, step, noise.STREAM_PERMUTATION, 1 + plane * blocks, blocks)
     bits = np.unpackbits(words.astype("<u4").view(np.uint8).reshape(-1), bitorder="little", count=dimensions)
@@ -62,19 +65,29 @@ def mix_columns(x: np.ndarray) -> np.ndarray:
 def mix_rows(x: np.ndarray) -> np.ndarray:
     """As `mix_columns`, over MIX consecutive places; here the first D mod MIX places are left out.  §6.3.5"""
     rest = len(x) % MIX
-    return np.concatenate([x[:rest] * math.isqrt(MIX), (x[rest:].reshape(-1, MIX) @ hadamard(MIX.bit_length() - 1)).reshape(-1)])
+    return np.concatenate(
+        [x[:rest] * math.isqrt(MIX), (x[rest:].reshape(-1, MIX) @ hadamard(MIX.bit_length() - 1)).reshape(-1)]
+    )
 
 
 def to_mixing_order(x: np.ndarray, seed: int, step: int) -> np.ndarray:
-    """(D,) float32 by dimension to places, mixed by columns: the transpose of what `from_mixing_order` does.  §6.3.3, §6.3.5"""
+    """(D,) float32 by dimension to places, mixed by columns: the transpose of what `from_mixing_order` does.
+
+    §6.3.3, §6.3.5
+    """
     return mix_columns(x[permutation(seed, step, len(x))] * signs(seed, step, OUTER, len(x)))
 
 
 def from_mixing_order(values: np.ndarray, seed: int, step: int) -> np.ndarray:
-    """(D,) numbers by place, mixed by columns, to numbers by dimension; float32, whose integers are exact up to 2^24.  §6.3.3, §6.3.5"""
+    """(D,) numbers by place, mixed by columns, to numbers by dimension; float32, whose integers are exact up to 2^24.
+
+    §6.3.3, §6.3.5
+    """
     result = np.empty(len(values), np.float32)
     # An integer has one zero: -0.0 + 0.0 is 0.0.
-    result[permutation(seed, step, len(values))] = mix_columns(values) * signs(seed, step, OUTER, len(values)) + np.float32(0)
+    result[permutation(seed, step, len(values))] = mix_columns(values) * signs(
+        seed, step, OUTER, len(values)
+    ) + np.float32(0)
     return result
 
 

@@ -1,7 +1,7 @@
 """CUDA kernels compiled from the package's sources when they are first used, and kept on disk.
 
-NVRTC compiles and the driver loads, both through NVIDIA's `cuda.bindings`, which PyTorch's CUDA wheels for Linux bring along with
-NVRTC itself: a user needs neither nvcc nor a CUDA toolkit, which torch.cuda's own loader asks for.
+NVRTC compiles and the driver loads, both through NVIDIA's `cuda.bindings`, which PyTorch's CUDA wheels for Linux bring
+along with NVRTC itself: a user needs neither nvcc nor a CUDA toolkit, which torch.cuda's own loader asks for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from sdf_format import cache
 
 OPTIONS = ("--std=c++17", "--fmad=false")
-STATIC_SHARED = 48 << 10        # bytes of shared memory that a kernel gets without asking
+STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
 Value = Tensor | int | float
 
 
@@ -43,8 +43,9 @@ def _checked(result: tuple, what: str):
 
 
 def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]] = ()) -> bytes:
-    """Machine code of cuda/<name>.cu for a compute capability (90 for 9.0), or PTX where this NVRTC does not know it yet; from the cache if
-    it was compiled before. NoKernels if NVRTC is missing or refuses."""
+    """Machine code of cuda/<name>.cu for a compute capability (90 for 9.0), or PTX where this NVRTC does not know it
+    yet; from the cache if it was compiled before. NoKernels if NVRTC is missing or refuses.
+    """
     try:
         from cuda.bindings import nvrtc
 
@@ -62,8 +63,12 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
     if (code := cache.read(path)) is not None:
         return code
     main, *headers = texts
-    program = _checked(nvrtc.nvrtcCreateProgram(texts[main], main.encode(), len(headers), [texts[h] for h in headers],
-                                                [h.encode() for h in headers]), "NVRTC")
+    program = _checked(
+        nvrtc.nvrtcCreateProgram(
+            texts[main], main.encode(), len(headers), [texts[h] for h in headers], [h.encode() for h in headers]
+        ),
+        "NVRTC",
+    )
     try:
         encoded = [option.encode() for option in options]
         (status,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
@@ -71,7 +76,9 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
             log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program), "NVRTC's log")
             _checked(nvrtc.nvrtcGetProgramLog(program, log), "NVRTC's log")
             raise NoKernels(f"NVRTC refuses {main} for {target}: {log.decode(errors='replace').strip(chr(0)).strip()}")
-        size, get = ((nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN) if exact else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX))
+        size, get = (
+            (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN) if exact else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+        )
         code = b" " * _checked(size(program), "NVRTC's result")
         _checked(get(program, code), "NVRTC's result")
     finally:
@@ -82,8 +89,14 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
 
 def pack(values: Sequence[Value]) -> tuple[ctypes.Array, list]:
     """The argument array of a launch, and what must live as long: tensors as pointers, int as u32, float as float."""
-    kept = [ctypes.c_void_p(v.data_ptr()) if isinstance(v, Tensor) else ctypes.c_float(v) if isinstance(v, float) else ctypes.c_uint32(v)
-            for v in values]
+    kept = [
+        ctypes.c_void_p(v.data_ptr())
+        if isinstance(v, Tensor)
+        else ctypes.c_float(v)
+        if isinstance(v, float)
+        else ctypes.c_uint32(v)
+        for v in values
+    ]
     return (ctypes.c_void_p * len(kept))(*(ctypes.addressof(k) for k in kept)), kept
 
 
@@ -99,18 +112,31 @@ class Device:
 
             _checked(driver.cuInit(0), "CUDA's driver")
         except (ImportError, RuntimeError, OSError) as error:
-            raise NoKernels(f"cuda.bindings is not there or finds no driver: {error}; `pip install sdf-format[cuda]` brings it") from error
+            raise NoKernels(
+                f"cuda.bindings is not there or finds no driver: {error}; `pip install sdf-format[cuda]` brings it"
+            ) from error
         self.driver = driver
         self.device = torch.device(device.type, torch.cuda.current_device() if device.index is None else device.index)
         major, minor = torch.cuda.get_device_capability(self.device)
         self.capability = 10 * major + minor
         self._functions: dict = {}
         self._lock = threading.Lock()
-        compile_source("noise", self.capability)        # fails here and now if ever
+        compile_source("noise", self.capability)  # fails here and now if ever
 
-    def launch(self, source: str, kernel: str, grid: tuple[int, int], threads: int, values: Sequence[Value],
-               defines: tuple[tuple[str, int], ...] = (), shared: int = 0) -> None:
-        """Queue a kernel of cuda/<source>.cu on PyTorch's current stream.  grid: blocks; threads: of a block; shared: dynamic [byte]."""
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int],
+        threads: int,
+        values: Sequence[Value],
+        defines: tuple[tuple[str, int], ...] = (),
+        shared: int = 0,
+    ) -> None:
+        """Queue a kernel of cuda/<source>.cu on PyTorch's current stream.
+
+        grid: blocks; threads: of a block; shared: dynamic [byte].
+        """
         for v in values:
             if isinstance(v, Tensor) and (v.device != self.device or not v.is_contiguous()):
                 raise ValueError(f"{kernel}: a tensor on {v.device} that is not contiguous on {self.device}")
@@ -118,15 +144,24 @@ class Device:
             function = self._function(source, kernel, defines, shared)
             arguments, kept = pack(values)
             stream = self.driver.CUstream(torch.cuda.current_stream(self.device).cuda_stream)
-            _checked(self.driver.cuLaunchKernel(function, *grid, 1, threads, 1, 1, shared, stream, ctypes.addressof(arguments), 0), kernel)
+            _checked(
+                self.driver.cuLaunchKernel(
+                    function, *grid, 1, threads, 1, 1, shared, stream, ctypes.addressof(arguments), 0
+                ),
+                kernel,
+            )
             del kept
 
     def _function(self, source: str, kernel: str, defines: tuple[tuple[str, int], ...], shared: int):
         driver = self.driver
         with self._lock:
-            if int(_checked(driver.cuCtxGetCurrent(), "CUDA's context")) == 0:      # a thread that has not touched the GPU yet
+            # a thread that has not touched the GPU yet
+            if int(_checked(driver.cuCtxGetCurrent(), "CUDA's context")) == 0:
                 place = _checked(driver.cuDeviceGet(self.device.index), "CUDA's device")
-                _checked(driver.cuCtxSetCurrent(_checked(driver.cuDevicePrimaryCtxRetain(place), "CUDA's context")), "CUDA's context")
+                _checked(
+                    driver.cuCtxSetCurrent(_checked(driver.cuDevicePrimaryCtxRetain(place), "CUDA's context")),
+                    "CUDA's context",
+                )
             if (source, defines, kernel) not in self._functions:
                 module = self._functions.get((source, defines))
                 if module is None:

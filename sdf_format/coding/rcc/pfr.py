@@ -1,13 +1,14 @@
-"""Reverse channel coding by the Poisson functional representation (§6.4): DiffC's algorithm 4, after Theis & Yosri 2022.
+"""Reverse channel coding by the Poisson functional representation (§6.4): DiffC's algorithm 4, after Theis & Yosri
+2022.
 
-A step's dimensions are mixed and dealt to chunks. Both sides know a list of 2^16 - 1 candidates for every chunk; the sender gives the
-time t_n of a Poisson process to candidate n, and picks the one with the largest <z_n, m> - log t_n: were the list endless, it
-would be an exact sample of N(m, I). What is sent is n.
+A step's dimensions are mixed and dealt to chunks. Both sides know a list of 2^16 - 1 candidates for every chunk; the
+sender gives the time t_n of a Poisson process to candidate n, and picks the one with the largest <z_n, m> - log t_n:
+were the list endless, it would be an exact sample of N(m, I). What is sent is n.
 
-Layout of a step of R bits: the numbers of its chunks, one after the other, each as its octave e = floor(log2 n) in four bits and
-the e bits of n below the highest, highest first; bits that are left over are zeros, which nobody reads, and bits that are
-missing count as zeros. So every string of R bits means something, and R comes from the header alone. It is the entropy
-code of Zipf's law 1 / n, in which all octaves are equally likely.
+Layout of a step of R bits: the numbers of its chunks, one after the other, each as its octave e = floor(log2 n) in four
+bits and the e bits of n below the highest, highest first; bits that are left over are zeros, which nobody reads, and
+bits that are missing count as zeros. So every string of R bits means something, and R comes from the header alone. It
+is the entropy code of Zipf's law 1 / n, in which all octaves are equally likely.
 
 Candidate n is one of a few base vectors of shared normals with one of the 2^S sign patterns of a linear code: all inner
 products of a base vector are a Walsh-Hadamard transform, and the sender draws 2^S times fewer normals.
@@ -25,13 +26,13 @@ from sdf_format.coding import noise
 from sdf_format.coding.rcc import codebook, integers, mixing, trellis
 from sdf_format.coding.rcc.threads import single_blas_thread
 
-CHUNK_BITS = range(8, 19)       # bits granted to a chunk, the coder's parameter
-OCTAVES = 16                    # numbers of candidates: 1 .. 2^OCTAVES - 1
+CHUNK_BITS = range(8, 19)  # bits granted to a chunk, the coder's parameter
+OCTAVES = 16  # numbers of candidates: 1 .. 2^OCTAVES - 1
 OCTAVE_BITS = 4
 CANDIDATES = (1 << OCTAVES) - 1
-SIGN_BITS = 10                  # S at most, §6.4.2
-STREAM_ARRIVALS = 1 << 31       # the sender's own: no receiver needs it
-STRIP = 1 << 22                 # normals of candidates that the sender makes at a time
+SIGN_BITS = 10  # S at most, §6.4.2
+STREAM_ARRIVALS = 1 << 31  # the sender's own: no receiver needs it
+STRIP = 1 << 22  # normals of candidates that the sender makes at a time
 
 # What `capacity` is made of; `sdf bench rcc` measures it. Only the sender uses these.
 EFFICIENCY = 0.70
@@ -39,17 +40,24 @@ CROWDING = 1.75
 
 
 def chunk_borders(dimensions: int, bits: int, chunk_bits: int) -> list[int]:
-    """First place of every chunk of a step, and the end: ceil(R / chunk_bits) nearly equal chunks, at most D.  §6.4.1"""
+    """First place of every chunk of a step, and the end: ceil(R / chunk_bits) nearly equal chunks, at most D.
+
+    §6.4.1
+    """
     return mixing.split(dimensions, min(dimensions, -(-bits // chunk_bits)))
 
 
 def sign_bits(borders: list[int]) -> int:
-    """S: 2^S is at most the places of a chunk, so that the patterns of one base vector are nearly orthogonal.  §6.4.2"""
+    """S: 2^S is at most the places of a chunk, so that the patterns of one base vector are nearly orthogonal.
+
+    §6.4.2
+    """
     return min(SIGN_BITS, (borders[-1] // (len(borders) - 1)).bit_length() - 1)
 
 
 def candidate_normals(seed: int, step: int, dimensions: int, base: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """int16 normals of base vectors at places, broadcast together: 8 ceil(D / 8) base + place of the stream of candidates.  §6.4.2
+    """int16 normals of base vectors at places, broadcast together: 8 ceil(D / 8) base + place of the stream of
+    candidates.  §6.4.2
 
     A row of consecutive places costs one Philox block in eight.
     """
@@ -117,11 +125,15 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
         return np.empty(0, np.uint8)
     borders = chunk_borders(shift.numel(), bits, chunk_bits)
     target, factor = integers.rounded(shift)
-    columns, narrowing = integers.narrowed(torch.from_numpy(mixing.to_mixing_order(target.numpy().astype(np.float32), seed, step)))
+    columns, narrowing = integers.narrowed(
+        torch.from_numpy(mixing.to_mixing_order(target.numpy().astype(np.float32), seed, step))
+    )
     scale = integers.chunk_scale(columns, len(borders) - 1)
     values = columns.numpy().astype(np.float32)
-    records = [_records(values[first:last], scale, first, len(values), sign_bits(borders), chunk, seed, step)
-               for chunk, (first, last) in enumerate(zip(borders, borders[1:]))]
+    records = [
+        _records(values[first:last], scale, first, len(values), sign_bits(borders), chunk, seed, step)
+        for chunk, (first, last) in enumerate(zip(borders, borders[1:]))
+    ]
     return write_numbers(choose(records, score_unit(factor, narrowing, scale), bits), bits)
 
 
@@ -131,7 +143,9 @@ def score_unit(factor: float, narrowing: float, scale: float) -> float:
 
 
 def choose(records: list[tuple[np.ndarray, np.ndarray, np.ndarray]], unit: float, bits: int) -> np.ndarray:
-    """Numbers of the chosen candidates of all chunks, from the records that `_records` finds; at most `bits` bits in their code.  §6.4.5"""
+    """Numbers of the chosen candidates of all chunks, from the records that `_records` finds; at most `bits` bits in
+    their code.  §6.4.5
+    """
     ends = np.cumsum([len(numbers) for numbers, _, _ in records])
     numbers, scores, times = (np.concatenate(column) for column in zip(*records))
     scores = scores * unit
@@ -148,7 +162,7 @@ def choose(records: list[tuple[np.ndarray, np.ndarray, np.ndarray]], unit: float
 
     best = chosen(1.0)
     if cost(best) > bits:
-        best, low, high = numbers[starts], 0.0, 1.0     # the first candidates: all bits are zeros, whatever R is
+        best, low, high = numbers[starts], 0.0, 1.0  # the first candidates: all bits are zeros, whatever R is
         for _ in range(24):
             middle = (low + high) / 2
             some = chosen(middle)
@@ -159,8 +173,9 @@ def choose(records: list[tuple[np.ndarray, np.ndarray, np.ndarray]], unit: float
     return best
 
 
-def _records(target: np.ndarray, scale: float, first: int, dimensions: int, patterns: int, chunk: int, seed: int, step: int
-             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _records(
+    target: np.ndarray, scale: float, first: int, dimensions: int, patterns: int, chunk: int, seed: int, step: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number, integer score, log of the Poisson process' time) of the candidates of a chunk that score
     better than all before them: no other can be chosen, whatever the factor of the shift."""
     code = codebook.codes(len(target), patterns)
@@ -186,9 +201,12 @@ def _records(target: np.ndarray, scale: float, first: int, dimensions: int, patt
 
 
 def capacity(bits: int, chunk_bits: int, dimensions: int | None = None) -> float:
-    """KL [bit] that a step of `bits` bits is to ask for, so that nearly all of it is delivered: whole chunks deliver, tails do not.
+    """KL [bit] that a step of `bits` bits is to ask for, so that nearly all of it is delivered: whole chunks deliver,
+    tails do not.
 
     dimensions  D, in which a chunk needs at least some dozens; None: enough
     """
     chunks = bits // chunk_bits
-    return EFFICIENCY * chunks * chunk_bits * (1.0 if dimensions is None else dimensions / (dimensions + CROWDING * bits))
+    return (
+        EFFICIENCY * chunks * chunk_bits * (1.0 if dimensions is None else dimensions / (dimensions + CROWDING * bits))
+    )

@@ -1,7 +1,7 @@
 """One BLAS thread while the coders work.
 
-NumPy's BLAS keeps its threads spinning after each product, beside PyTorch's own: a picture then decodes half as fast. The
-coders' products are small, and the sender runs its walks in threads of its own.
+NumPy's BLAS keeps its threads spinning after each product, beside PyTorch's own: a picture then decodes half as fast.
+The coders' products are small, and the sender runs its walks in threads of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reverse channel coding by a bit-shift trellis (§6.3).
 
-A step sends R bits for a displacement of D dimensions, which are mixed and dealt out to R branches. The state of a walk is its last L bits,
-and its word in the branch's codebook. The sender compares all walks (Viterbi).
+A step sends R bits for a displacement of D dimensions, which are mixed and dealt out to R branches. The state of a walk
+is its last L bits, and its word in the branch's codebook. The sender compares all walks (Viterbi).
 """
 
 from __future__ import annotations
@@ -19,16 +19,30 @@ from sdf_format.coding.rcc.codebook import Scores
 from sdf_format.coding.rcc.mixing import private_seed, split
 from sdf_format.coding.rcc.threads import single_blas_thread
 
-WALK_BITS = 1024                # §6.3.1, longest walk
-STATES = range(8, 19)           # L, §6.3.2
-SCORES = 1 << 19                # inner products that the sender computes at a time, about
-METRICS = 1 << 17               # states of walks that the sender carries together, about: they should fit a core's cache
-SURVIVOR_BYTES = 1 << 28        # memory that the sender may spend on survivors at a time
+WALK_BITS = 1024  # §6.3.1, longest walk
+STATES = range(8, 19)  # L, §6.3.2
+SCORES = 1 << 19  # inner products that the sender computes at a time, about
+# states of walks that the sender carries together, about: they should fit a core's cache
+METRICS = 1 << 17
+SURVIVOR_BYTES = 1 << 28  # memory that the sender may spend on survivors at a time
 
 # What `capacity` is made of, fitted to projections of the sender's walks on random shifts: 1 to 1024 bits, 8 to 256
-# dimensions a bit; it agrees with them to 2 % from 64 bits on, and to 5 % below. `sdf bench rcc` measures it anew. Only the sender uses these.
-EFFICIENCY = {8: 0.842, 9: 0.867, 10: 0.888, 11: 0.902, 12: 0.915, 13: 0.926, 14: 0.936, 15: 0.942, 16: 0.949, 17: 0.955, 18: 0.958}
-START = (3.6, 0.33)             # KL [bit] that the start of a walk costs in all, at L = 8 and for each L more
+# dimensions a bit; it agrees with them to 2 % from 64 bits on, and to 5 % below. `sdf bench rcc` measures it anew. Only
+# the sender uses these.
+EFFICIENCY = {
+    8: 0.842,
+    9: 0.867,
+    10: 0.888,
+    11: 0.902,
+    12: 0.915,
+    13: 0.926,
+    14: 0.936,
+    15: 0.942,
+    16: 0.949,
+    17: 0.955,
+    18: 0.958,
+}
+START = (3.6, 0.33)  # KL [bit] that the start of a walk costs in all, at L = 8 and for each L more
 
 
 def walk_borders(bits: int) -> list[int]:
@@ -64,7 +78,9 @@ def receive(bits: np.ndarray, dimensions: int, state_bits: int, seed: int, step:
 
 @single_blas_thread()
 def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.ndarray:
-    """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).  §6.3.8
+    """(R,) uint8 bits whose displacement meets the wanted mean shift ((D,) float32, units of the standard deviation).
+
+    §6.3.8
 
     The walk maximises its projection on the shift (Viterbi). Where the bits could deliver more than |shift|^2 asks
     for, the target is the shift plus private noise: the projection then meets |shift| on average and does not
@@ -81,7 +97,7 @@ def send(shift: Tensor, bits: int, state_bits: int, seed: int, step: int) -> np.
     most = max(1, min(METRICS >> state_bits, SURVIVOR_BYTES // (threads * longest << (state_bits - 1))))
     parts = split(len(walks), min(len(walks), max(threads, -(-len(walks) // most))))
     groups = [walks[first:last] for first, last in pairwise(parts)]
-    with ThreadPoolExecutor(threads) as pool:       # NumPy lets go of the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter's lock
         found = pool.map(lambda group: _viterbi(branches, group, code, state_bits), groups)
         return np.concatenate([path for paths in found for path in paths])
 
@@ -103,10 +119,12 @@ def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarra
     start = np.array([last - length for _, last in walks])
     late = start < [first for first, _ in walks]
     # Metrics lie in an order in which a step works in place on long runs of memory: each new bit takes the place of the
-    # bit that it pushes out, so after i steps the index is the state rotated by i. After `turns` steps a transposition restores it.
+    # bit that it pushes out, so after i steps the index is the state rotated by i. After `turns` steps a transposition
+    # restores it.
     turns = state_bits // 2
     scorers = [Scores(_rotated(code, state_bits, i + 1), state_bits) for i in range(min(turns, length))]
-    rounds = max(1, min(-(-length // turns), SCORES // (walk_count * turns << state_bits)))     # whose scores are made together
+    # whose scores are made together
+    rounds = max(1, min(-(-length // turns), SCORES // (walk_count * turns << state_bits)))
     scores = np.empty((turns, rounds * walk_count, 2 * half), np.float32)
     metric, spare = np.empty((2, walk_count, 2 * half), np.float32)
     best = np.empty((walk_count, half), np.float32)
@@ -132,10 +150,12 @@ def _viterbi(branches: np.ndarray, walks: list[tuple[int, int]], code: np.ndarra
         np.greater(one, zero, out=survivors[t].reshape(zero.shape))
         np.maximum(zero, one, out=winner)
         np.add(winner, scores[turn, row : row + walk_count].reshape(shape), out=after)
-        if t == 0:                              # walks differ by one branch at most
+        if t == 0:  # walks differ by one branch at most
             begin(late)
         if turn == turns - 1 or t == length - 1:
-            np.copyto(spare.reshape(walk_count, -1, 2 << turn), metric.reshape(walk_count, 2 << turn, -1).transpose(0, 2, 1))
+            np.copyto(
+                spare.reshape(walk_count, -1, 2 << turn), metric.reshape(walk_count, 2 << turn, -1).transpose(0, 2, 1)
+            )
             metric, spare = spare, metric
     state = metric.argmax(axis=1)
     paths = np.empty((length, walk_count), np.uint8)
