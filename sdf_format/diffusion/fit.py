@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from sdf_format.diffusion.schedule import (
     law_bits,
     law_levels,
 )
-from sdf_format.models.loading import Model
 
 LOWEST, SPACING = -7.0, 2.5  # nat: log-SNR where measuring starts, and between measurements
 # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
@@ -49,6 +49,13 @@ class MmseCurve:
         return math.exp(np.interp(level, [self.levels[0] - SPACING, *self.levels], np.log([self.energy, *self.errors])))
 
 
+class Predictor(Protocol):
+    """What is measured of a model. One that has a `window`, positions a side, is measured in windows of that size."""
+
+    def predict(self, y: Tensor, sigma: float) -> Tensor:
+        """Posterior mean of the clean latent, given y = clean + sigma * normal."""
+
+
 def windows(latent: Tensor, side: int) -> Tensor:
     """The whole latent, or WINDOWS windows of a large one along its two diagonals, as a batch.  side: of a window"""
     height, width = latent.shape[2:]
@@ -60,7 +67,11 @@ def windows(latent: Tensor, side: int) -> Tensor:
 
 
 def measure_mmse(
-    latent: Tensor, model: Model, enough: Callable[[MmseCurve], bool], lowest: float = LOWEST, spacing: float = SPACING
+    latent: Tensor,
+    model: Predictor,
+    enough: Callable[[MmseCurve], bool],
+    lowest: float = LOWEST,
+    spacing: float = SPACING,
 ) -> MmseCurve:
     """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model
     ends.
