@@ -18,7 +18,14 @@ def named(key: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("number", "key"),
-    [("3.2", "modes"), ("4.2", "forms"), ("5.1", "kinds"), ("5.2", "coders"), ("5.3", "denoisers"), ("5.4", "contexts")],
+    [
+        ("3.2", "modes"),
+        ("4.2", "forms"),
+        ("5.1", "kinds"),
+        ("5.2", "coders"),
+        ("5.3", "denoisers"),
+        ("5.4", "contexts"),
+    ],
 )
 def test_ids_are_the_same_in_text_and_json(number, key):
     # the name in the text may have a clause behind it

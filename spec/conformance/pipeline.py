@@ -1,7 +1,8 @@
 """Writes models/pipeline, a model that predicts, of a few kilobytes: `python spec/conformance/pipeline.py`.
 
-Nobody's model: a U-Net of one level without attention and without text encoder, random weights, beside the suite's autoencoder. Its tiles are
-of 16 pixels, so that small pictures need several. To be run once; the files name the weights by their hash.
+Nobody's model: a U-Net of one level without attention and without text encoder, random weights, beside the suite's
+autoencoder. Its tiles are of 16 pixels, so that small pictures need several. To be run once; the files name the weights
+by their hash.
 """
 
 from __future__ import annotations
