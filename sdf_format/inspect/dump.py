@@ -127,8 +127,8 @@ def _model(field: Field) -> str:
 
 def _coder(field: Field) -> str:
     number = field.value.id
-    return f"coder {parameters.CODERS.get(number, number)}, {LEVELS.get(number, 'parameter')} = "
-    f"{parameters.CODER_FIRST + field.value.parameter}"
+    level = LEVELS.get(number, "parameter")
+    return f"coder {parameters.CODERS.get(number, number)}, {level} = {parameters.CODER_FIRST + field.value.parameter}"
 
 
 def _denoiser(field: Field) -> str:
