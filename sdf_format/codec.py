@@ -17,7 +17,7 @@ from sdf_format.container import alpha as alpha_plane
 from sdf_format.container import chunks, parameters
 from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK
 from sdf_format.container.header import MAX_SIDE, Header, not_a_picture
-from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Truncated, error_context
+from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Trailing, Truncated, error_context
 from sdf_format.inspect import validate
 from sdf_format.models import loading
 from sdf_format.payloads import diffc_encoder, lowbit, palette
@@ -359,15 +359,14 @@ def reduced(samples: np.ndarray, factor: int) -> np.ndarray:
 
 
 def payload_of(stream: BinaryIO, file: chunks.File, truncated: bool) -> tuple[chunks.Chunk, bytes]:
-    """Chunk D and its body, or what is there of it where `truncated` allows that.  BadFile, Truncated"""
-    if file.problem and not (truncated and isinstance(file.problem, Truncated)):
+    """Chunk D and its body; where `truncated` allows that, what is there of it, whatever follows. BadFile, Truncated"""
+    if file.problem and not (truncated and isinstance(file.problem, (Trailing, Truncated))):
         raise file.problem
     data = file.find(DATA_CHUNK)
     if data is None:
         raise file.problem or BadFile("§3.2 there is no payload chunk")
-    partial = data.available < data.length or file.problem is not None
-    if not partial:
-        chunks.verify(stream, file)
+    if not isinstance(file.problem, Truncated):
+        chunks.verify(stream, replace(file, problem=None))
     return data, chunks.read_part(stream, data)
 
 

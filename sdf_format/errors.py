@@ -34,6 +34,10 @@ class Truncated(BadFile):
     status = 5
 
 
+class Trailing(BadFile):
+    """Other bytes follow the file, which may be whole itself."""
+
+
 class Unsupported(SdfError):
     """A valid file, as far as can be told, that this decoder or this installation cannot decode."""
 

@@ -261,8 +261,8 @@ def test_command_line_end_to_end(tmp_path, capsys):
     data[-9] ^= 4
     open(file, "wb").write(data)
     assert cli.main(["verify", file]) == 1 and cli.main(["info", file]) == 1
-    assert cli.main(["decode", file, back]) == 1
-    assert cli.main(["encode", source, file, "--quality", "500"]) == 1
+    assert cli.main(["decode", file, back, "--force"]) == 1
+    assert cli.main(["encode", source, file, "--force", "--quality", "500"]) == 1
 
 
 def test_info_and_verify_need_no_torch_and_show_no_traceback(tmp_path):

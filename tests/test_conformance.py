@@ -15,7 +15,7 @@ from independent import REFUSALS, facts, same
 from PIL import Image
 
 from sdf_format.cli import main as cli
-from sdf_format.cli.conformance import in_process, own_teller
+from sdf_format.cli.conformance import own_decoder, own_teller
 from sdf_format.coding import noise
 from sdf_format.container import alpha, chunks, compression
 from sdf_format.errors import BadInput, SdfError
@@ -23,7 +23,6 @@ from sdf_format.inspect import conformance, validate
 from sdf_format.inspect.conformance import SUITE, judge
 
 clause = pytest.mark.clause
-own_decoder = in_process(cli.main)
 
 MANIFEST = conformance.manifest(SUITE)
 REFUSED = {entry["name"]: entry for entry in MANIFEST["refused"]}

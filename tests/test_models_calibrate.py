@@ -54,16 +54,17 @@ def test_a_model_gets_its_own_schedule(tmp_path, monkeypatch, capsys):
         "--device",
         "cpu",
     ]
-    with pytest.raises(KeyboardInterrupt):
-        cli.main([*command, "--count", "1"])
+    assert cli.main([*command, "--count", "1"]) == 130
     assert not out.exists()
     allowed[0] = 10**6
     assert cli.main([*command, "--count", "1"]) == 0
     first, each = out.read_text(), len(calls) - 5
     calls.clear()
+    assert cli.main([*command, "--count", "1"]) == 1 and "--force" in capsys.readouterr().err
+    command.append("--force")
     assert cli.main([*command, "--count", "1"]) == 0 and out.read_text() == first and not calls
     assert cli.main([*command, "--count", "3"]) == 0 and len(calls) == 2 * each
-    assert capsys.readouterr().out.splitlines()[-1].startswith("32x32 | 4 | 3 | ")
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["32x32", "4", "3"]
     ((number, entry),) = json.loads(out.read_text()).items()
     known = schedule.registry() | {int(number): entry}
     monkeypatch.setattr(schedule, "registry", lambda: known)
@@ -90,6 +91,7 @@ def test_the_command_takes_guidance_for_coding_and_for_denoising(tmp_path, monke
         "200",
         "--device",
         "cpu",
+        "--force",
         "--prompt",
         "a fox",
         "--steps",

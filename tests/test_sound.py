@@ -254,14 +254,14 @@ def test_the_command_line_goes_there_and_back(folders, tmp_path, capsys):
     soundfile.write(wav, tone(0.25, 11025, 2).T, 11025)
     own = str(folders[2])
     assert cli.main(["encode", wav, sdf, "--model", own, "--bits", "4", "--device", "cpu"]) == 0
-    assert "0.25 s" in capsys.readouterr().out
+    assert "0.25 s" in capsys.readouterr().err
     assert cli.main(["info", sdf]) == 0 and cli.main(["verify", sdf]) == 0 and cli.main(["dump", sdf]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     for words in (
-        "sample rate      11025",
-        "channels         2",
-        "seconds          0.25",
-        "kind             lowbit",
+        "sample rate 11025",
+        "channels 2",
+        "seconds 0.25",
+        "kind lowbit",
         "§3.3 length 2756",
         "§3.3 rate 7",
         "§5.4 levels 16",
@@ -273,11 +273,12 @@ def test_the_command_line_goes_there_and_back(folders, tmp_path, capsys):
     assert cli.main(["info", "--json", sdf]) == 0
     jsonschema.validate(json.loads(capsys.readouterr().out), json.loads((SPEC.parent / "info.schema.json").read_text()))
     for arguments, said in (
-        (["encode", wav, sdf], "needs --model"),
-        (["encode", wav, sdf, "--model", own, "--quality", "3"], "--quality is for pictures"),
+        (["encode", wav, sdf, "--force"], "needs --model"),
+        (["encode", wav, sdf, "--force", "--model", own, "--quality", "3"], "--quality is for pictures"),
         (["decode", sdf, str(tmp_path / "x.png")], "no name for it"),
-        (["decode", sdf, flac, "--realism", "1"], "for pictures"),
-        (["decode", sdf, str(tmp_path / "none" / "x.wav")], "cannot be written"),
-        (["encode", str(tmp_path / "no.wav"), sdf, "--model", own], "no.wav"),
+        (["decode", sdf, flac, "--force", "--realism", "1"], "for pictures"),
+        (["decode", sdf, str(tmp_path / "none" / "x.wav")], "x.wav: No such file or directory"),
+        (["decode", sdf, str(tmp_path / "x.opus")], "x.opus cannot be written"),
+        (["encode", str(tmp_path / "no.wav"), sdf, "--force", "--model", own], "no.wav"),
     ):
         assert cli.main(arguments) == 1 and said in capsys.readouterr().err

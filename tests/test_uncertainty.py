@@ -75,7 +75,7 @@ def test_the_command_writes_a_grey_map(data, deviation, tmp_path, capsys):
     (tmp_path / "x.sdf").write_bytes(data)
     names = [str(tmp_path / n) for n in ("x.sdf", "x.png", "map.png")]
     assert cli.main(["decode", "--uncertainty", names[2], *names[:2]]) == 0
-    assert "standard deviation" in capsys.readouterr().out
+    assert "standard deviation" in capsys.readouterr().err
     with Image.open(names[2]) as map_, Image.open(names[1]) as shown:
         assert (map_.mode, map_.size, shown.size) == ("L", (128, 96), (128, 96))
         grey = np.asarray(map_, float)

@@ -1,0 +1,1 @@
+"""The command `sdf`: one module for every subcommand, with `add` for its options and `run` for its work."""

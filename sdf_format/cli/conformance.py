@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sdf_format import terminal
+from sdf_format.cli import decode, options
 from sdf_format.errors import SdfError
-from sdf_format.inspect import report
-from sdf_format.inspect.conformance import Decoder, as_text, command, judge, teller
 
 
-def in_process(main: Callable[[list[str]], int]) -> Decoder:
-    """`sdf decode`, in this process.  main: the command line's"""
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    command = commands.add_parser("conformance", help="judge a decoder by the files of spec/conformance")
+    command.add_argument(
+        "--decoder", metavar="CMD", help='as in "mydecoder {in} {out}", which writes a PNG; default: sdf decode'
+    )
+    command.add_argument(
+        "--info",
+        metavar="CMD",
+        help='as in "mydecoder --header {in}", which prints JSON as sdf info --json does; '
+        "default with --decoder: headers are not compared",
+    )
+    command.add_argument(
+        "--suite", type=Path, metavar="DIR", help="folder of the suite; default: the one in the sources"
+    )
+    command.add_argument("--only", default="*", metavar="PATTERN", help="names of files, as in 'alpha-*'")
+    command.add_argument("--timeout", type=options.positive, default=300, help="seconds a file; default 300")
+    command.add_argument("--json", action="store_true", help="the report as JSON")
+    command.set_defaults(run=run)
 
-    def decode(source: Path, target: Path) -> tuple[int, str]:
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            status = main(["decode", str(source), str(target)])
-        return status, said.getvalue()
 
-    return decode
+def run(args: argparse.Namespace) -> int:
+    from sdf_format.inspect import conformance
+
+    decoder = conformance.command(args.decoder, args.timeout) if args.decoder else own_decoder
+    own = None if args.decoder else own_teller
+    teller = conformance.teller(args.info, args.timeout) if args.info else own
+    results = list(conformance.judge(args.suite or conformance.SUITE, decoder, teller, args.only))
+    print(json.dumps([vars(r) for r in results]) if args.json else conformance.as_text(results))
+    return SdfError.status if any(r.problems for r in results) else 0
+
+
+def own_decoder(source: Path, target: Path) -> tuple[int, str]:
+    """`sdf decode`, in this process."""
+    parser = argparse.ArgumentParser()
+    decode.add(parser.add_subparsers())
+    args = parser.parse_args(["decode", str(source), str(target)])
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        status = terminal.guarded("sdf decode", lambda: decode.run(args))
+    return status, said.getvalue()
 
 
 def own_teller(source: Path) -> dict[str, Any]:
     """`sdf info`, in this process."""
+    from sdf_format.inspect import report
+
     with source.open("rb") as stream:
         try:
             return report.describe(stream, source.stat().st_size)
         except SdfError as error:
             return {"error": str(error)}
-
-
-def run(
-    own: Decoder, suite: Path, decoder: str | None, info: str | None, only: str, as_json: bool, timeout: float
-) -> int:
-    """The sub-command.  own: judged if `decoder` names no other; result: exit status, 0 if every file passed"""
-    decode = command(decoder, timeout) if decoder else own
-    tell = teller(info, timeout) if info else None if decoder else own_teller
-    results = list(judge(suite, decode, tell, only))
-    if as_json:
-        print(json.dumps([vars(r) for r in results]))
-    else:
-        print(as_text(results))
-    return SdfError.status if any(r.problems for r in results) else 0

@@ -16,7 +16,7 @@ from construct import Bytes, ConstructError, Container, Int8ub, Int32ub, Struct,
 
 from sdf_format.container.header import MAX_HEADER, Header, build_header, parse_header
 from sdf_format.container.magic import SIGNATURE
-from sdf_format.errors import BadFile, BadInput, SdfError, Truncated, Unsupported, error_context
+from sdf_format.errors import BadFile, BadInput, SdfError, Trailing, Truncated, Unsupported, error_context
 
 MAJOR, MINOR = 1, 0  # §3.1
 MAX_CHUNKS = 128  # §3.2
@@ -155,7 +155,7 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
                 offset = chunk.end
         if size > offset:
             with error_context(offset):
-                raise BadFile(
+                raise Trailing(
                     f"§3.2 {size - offset} bytes follow the payload chunk, which must be last (offset {offset})"
                 )
     except BadFile as error:

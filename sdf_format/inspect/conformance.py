@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from sdf_format.errors import BadFile, BadInput, MissingModel, Truncated, Unsupported
+from sdf_format.inspect import table
+from sdf_format.inspect.printable import printable
 
 SUITE = Path(__file__).parents[2] / "spec" / "conformance"  # in a checkout
 TIMEOUT = 300  # seconds a file
@@ -209,14 +211,14 @@ def _compared(wanted: Path, found: Path, tolerance: dict[str, Any]) -> tuple[lis
 
 def as_text(results: list[Result]) -> str:
     """The report for people."""
-    lines = []
+    rows: list[tuple[str, ...]] = []
     for result in results:
-        figures = f"  rms {result.figures[0]:g}, peak {result.figures[1]:g}" if result.figures else ""
-        lines.append(
-            f"{'FAIL' if result.problems else 'ok  '} {result.name:28} "
-            f"§{', §'.join(result.clauses):24}{figures}".rstrip()
-        )
-        lines += [f"       {problem}" for problem in result.problems]
+        figures = f"rms {result.figures[0]:g}, peak {result.figures[1]:g}" if result.figures else ""
+        clauses = ", ".join(f"§{clause}" for clause in result.clauses)
+        rows.append(("FAIL" if result.problems else "ok", result.name, clauses, figures))
+    lines = []
+    for line, result in zip(table.lines(rows), results, strict=True):
+        lines += [line, *(f"       {printable(problem)}" for problem in result.problems)]
     failed = sum(bool(r.problems) for r in results)
     worst = [max((r.figures[k] for r in results if r.figures), default=0) for k in (0, 1)]
     lines.append(

@@ -29,6 +29,7 @@ from sdf_format.container.magic import SIGNATURE
 from sdf_format.diffusion import schedule
 from sdf_format.errors import SdfError
 from sdf_format.inspect import report
+from sdf_format.inspect.printable import printable
 from sdf_format.models.registry import MODELS
 
 WIDTH = 16  # bytes a line
@@ -249,7 +250,7 @@ def as_text(dumped: Iterator[Row], offsets: bool = True) -> str:
     """Lines of at most 16 bytes.  offsets: before each line, in hexadecimal."""
     lines = []
     for row in dumped:
-        notes = [f"# {row.note}"]
+        notes = [f"# {printable(row.note)}"]
         for start in range(0, max(1, len(row.data)), WIDTH):
             left = f"{row.offset + start:08x}  " if offsets else ""
             lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from sdf_format.container import chunks, mark, metadata, parameters
@@ -11,8 +11,14 @@ from sdf_format.container.chunks import DATA_CHUNK, File
 from sdf_format.container.header import SOUNDS, Header
 from sdf_format.diffusion import schedule
 from sdf_format.errors import SdfError
-from sdf_format.inspect import validate
+from sdf_format.inspect import table, validate
+from sdf_format.inspect.printable import printable
 from sdf_format.models.registry import MODELS
+
+LONGEST = 1000  # characters of one text that `as_text` shows
+APART = frozenset(
+    {"file", "valid", "errors", "chunks", "schedule", "metadata", "schedule_fields"}
+)  # in rows of their own
 
 
 def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
@@ -158,21 +164,41 @@ FACTS: dict[int, Callable[[File, Any, Any], dict[str, Any]]] = {
 
 
 def as_text(name: str, facts: dict[str, Any]) -> str:
-    """The description for people. Control characters of the file's own text are shown escaped."""
+    """The description for people.  name: as it is to be shown; of the file's own text, `printable` makes one line."""
     lines = [f"{name}: {'valid' if facts['valid'] else 'NOT VALID'}"]
-    for key, value in facts.items():
-        if key not in ("valid", "errors", "chunks", "schedule", "metadata", "schedule_fields"):
-            lines.append(f"  {key.replace('_', ' '):16} {value}")
-    if fields := facts.get("schedule_fields"):
-        lines.append("  schedule fields  " + ", ".join(f"{k} {v}" for k, v in fields.items()))
-    for key, value in facts.get("metadata", {}).items():
-        lines.append(f"  {key:16} {value!r}" if key == "text" else f"  {key:16} {value}")
-    lines.append("  chunk  offset    length  crc  what")
-    for c in facts["chunks"]:
-        lines.append(f"  {c['type']:5} {c['offset']:7} {c['length']:9}  {c['crc']:3}  {c['name']}")
+    lines += _indented([(key.replace("_", " "), _brief(value)) for key, value in _pairs(facts)])
+    chunks_ = [(c["type"], c["offset"], c["length"], c["crc"], c["name"]) for c in facts["chunks"]]
+    lines += _indented(
+        chunks_, ("chunk", "offset", "length", "crc", "what"), ("left", "right", "right", "left", "left")
+    )
     if facts.get("schedule"):
-        lines.append("  step   log-SNR     sigma    bits")
-        lines += [
-            f"  {k:4} {s['log_snr']:9.3f} {s['sigma']:9.4f} {s['bits']:7}" for k, s in enumerate(facts["schedule"])
-        ]
-    return "\n".join(lines + [f"  error: {e}" for e in facts["errors"]])
+        steps = [(k, f"{s['log_snr']:.3f}", f"{s['sigma']:.4f}", s["bits"]) for k, s in enumerate(facts["schedule"])]
+        lines += _indented(steps, ("step", "log-SNR", "sigma", "bits"), ("right",) * 4)
+    return "\n".join(lines + [f"  error: {printable(e)}" for e in facts["errors"]])
+
+
+def _pairs(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """What `as_text` says of the file itself, in order."""
+    for key, value in facts.items():
+        if key not in APART:
+            yield key, value
+    if fields := facts.get("schedule_fields"):
+        yield "schedule fields", ", ".join(f"{k} {v}" for k, v in fields.items())
+    for key, value in facts.get("metadata", {}).items():
+        if key == "text":
+            yield from (("text", f"{k}: {v}") for k, v in value.items())
+        else:
+            yield key, value
+
+
+def _brief(value: object) -> str:
+    """One line, of a reasonable length."""
+    text = str(value)
+    cut = f"... ({len(text)} characters)" if len(text) > LONGEST else ""
+    return printable(text[:LONGEST]) + cut
+
+
+def _indented(
+    rows: Sequence[Sequence[object]], headers: Sequence[str] = (), align: Sequence[str] | None = None
+) -> list[str]:
+    return [f"  {line}" for line in table.lines(rows, headers, align=align)]

@@ -11,15 +11,16 @@ steps.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from sdf_format import atomic
 from sdf_format.diffusion import fit
 from sdf_format.diffusion.fit import Capacity, MmseCurve
 from sdf_format.diffusion.schedule import REGISTERED_BITS, REGISTERED_LEVEL, registry
@@ -29,6 +30,7 @@ from sdf_format.models import loading
 LOWEST, SPACING = -8.0, 0.5  # nat: where measuring starts, and between measurements
 GRID = 1 / 16  # nat: between the levels that a schedule may choose from
 MOST_STEPS = 255  # of an "unlimited" schedule
+REPORT = ("size", "steps", "pictures", "bits a cell", "over the ideal KL")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 # The paper's tables (A.6): from the bits that each picture needs for each step, (pictures, steps), to what all are
@@ -104,14 +106,14 @@ def _read(store: Path, settings: dict) -> dict[tuple[str, int], MmseCurve | None
     """What a store holds, made anew if it is not there; a last line that an interruption cut off is dropped."""
     lines = store.read_text().split("\n") if store.exists() else []
     if len(lines) < 2:
-        store.write_text(json.dumps(settings) + "\n")
+        atomic.write(store, (json.dumps(settings) + "\n").encode())
         return {}
     if json.loads(lines[0]) != settings:
         raise BadInput(
             f"{store} holds measurements of {lines[0]}, not of {json.dumps(settings)}; remove it, or write elsewhere"
         )
     if lines[-1]:
-        store.write_text("\n".join(lines[:-1]) + "\n")
+        atomic.write(store, ("\n".join(lines[:-1]) + "\n").encode())
     rows = [json.loads(line) for line in lines[1:-1]]
     return {(row["file"], row["side"]): row["curve"] and MmseCurve(**row["curve"]) for row in rows}
 
@@ -216,8 +218,8 @@ def calibrate(
     table: str,
     capacity: Capacity,
     progress: Callable[[int, int], None],
-) -> list[str]:
-    """Write one entry of table 4.3 for each size and number of steps; the lines of a report come back.
+) -> list[tuple[object, ...]]:
+    """Write one entry of table 4.3 for each size and number of steps; the rows of a report come back, as REPORT says.
 
     name      of the model, in table 4.1, or its folder; loaded: that model
     out       file for the entries, in the form of `data/schedules.json`, numbered from the first id that is free.
@@ -238,7 +240,8 @@ def calibrate(
     if not LOWEST < end <= fit.HIGHEST:
         raise BadInput(f"end {end} is outside {LOWEST}..{fit.HIGHEST} nat")
     settings = {"model": name, "sha256": found.sha256.hex(), "lowest": LOWEST, "spacing": SPACING}
-    entries, report = {}, ["size | steps | pictures | bits a cell | over the ideal KL"]
+    entries: dict[str, dict[str, Any]] = {}
+    report: list[tuple[object, ...]] = []
     files = photographs(folder, count)
     first = max(registry(), default=0) + 1
     for place, side in enumerate(sides):
@@ -260,29 +263,7 @@ def calibrate(
                 f"{spec.name}, {len(levels)} steps, {side}x{side}", levels, STRATEGIES[table](each), cells
             )
             total = float(each.mean(axis=0).sum())
-            report.append(
-                f"{side}x{side} | {len(levels)} | {len(curves)} | {total / cells:.3f} | {total / least - 1:.1%}"
-            )
-    out.write_text(json.dumps(entries, indent=1) + "\n")
+            over = f"{total / least - 1:.1%}"
+            report.append((f"{side}x{side}", len(levels), len(curves), f"{total / cells:.3f}", over))
+    atomic.write(out, (json.dumps(entries, indent=1) + "\n").encode())
     return report
-
-
-def from_arguments(args: argparse.Namespace, progress: Callable[[int, int], None]) -> list[str]:
-    """`calibrate` as `sdf calibrate` is asked to."""
-    from sdf_format.codec import pick_device
-    from sdf_format.coding.rcc import trellis
-
-    counts = [None if n == "unlimited" else int(n) for n in args.steps.split(",")]
-    return calibrate(
-        args.model,
-        loading.load(loading.find(args.model), pick_device(args.device)),
-        args.images,
-        args.out,
-        steps=counts,
-        sides=[int(n) for n in args.size.split(",")],
-        end=args.end,
-        count=args.count,
-        table=args.table,
-        capacity=lambda bits, dimensions: trellis.capacity(bits, args.state_bits, dimensions),
-        progress=progress,
-    )
