@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes that share the tests, of one thread each.
 JOBS ?= 2
 
-.PHONY: demo test clean
+.PHONY: demo test lint clean
 
 # The stamp is newer than what it was made from: a second run sets nothing up.
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -18,6 +18,12 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -q --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def denoiser_ids(wanted: str | tuple[str, int] | None) -> tuple[int, int] | None:
-    """ "mean", "flow" or ("flow", steps) as the ids of spec table 5.3; None stays None. BadInput for anything else."""
+    """The ids of table 5.3 for "mean", "flow" or ("flow", steps); None stays None. BadInput for anything else."""
     from sdf_format.container.parameters import DENOISERS, FLOW_STEPS, MEAN
     from sdf_format.errors import BadInput
 

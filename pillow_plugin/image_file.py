@@ -4,6 +4,7 @@ faster.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any
@@ -110,10 +111,8 @@ class SdfImageFile(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile("sdf", (0, 0, *self._size), 0, None)]
         self._unread = True
         if sum(c.length for c in file.chunks if c.type in TYPES) <= EAGER:
-            try:
+            with contextlib.suppress(SdfError):  # size and mode are known; load(), verify() and info say what is wrong
                 self._read_metadata()
-            except SdfError:
-                pass  # size and mode are known; load(), verify() and info say what is wrong
 
     def _read_metadata(self) -> None:
         from sdf_format.container import metadata

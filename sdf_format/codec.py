@@ -155,7 +155,7 @@ def encode(
 
     Raises BadInput for what cannot be done, MissingModel if the model's weights are not there.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.ndim == 3 and pixels.shape[2] != 3:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise BadInput(f"pixels of shape {pixels.shape} and type {pixels.dtype}; wanted (H, W) or (H, W, 3), uint8")
     height, width = pixels.shape[:2]
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):

@@ -127,7 +127,7 @@ def test_a_device_that_is_full_gets_fewer_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(loaded, "forward", small)
     y = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     seven = loaded.together([(loaded, y, 1.0 + i) for i in range(7)])
-    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1] or sizes[0] == 7 and max(sizes[-3:]) <= 2
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1] or (sizes[0] == 7 and max(sizes[-3:]) <= 2)
     assert all(torch.allclose(a, loaded.predict(y, 1.0 + i), atol=1e-4) for i, a in enumerate(seven))
     loaded.forward = lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(OSError, match="does not fit into the memory of cpu; SDF_OFFLOAD=1"):

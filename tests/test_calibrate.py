@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_the_path_is_the_cheapest_there_is(steps):
     rng = np.random.default_rng(steps or 0)
     cost = np.where(np.triu(np.ones((7, 7)), 1) > 0, rng.random((7, 7)) + 0.2, np.inf)
     ways = [(0, *middle, 6) for n in range(6) for middle in combinations(range(1, 6), n) if steps in (None, n + 1)]
-    best = min(ways, key=lambda way: sum(cost[a, b] for a, b in zip(way, way[1:])))
+    best = min(ways, key=lambda way: sum(cost[a, b] for a, b in pairwise(way)))
     assert calibrate.shortest(cost, steps) == list(best)
 
 
@@ -121,7 +121,7 @@ def test_tables_scale_with_the_number_of_cells():
     }
     for cells in (256, 1024, 4096):
         beyond = (per_cell[cells] - per_cell[16384]) * cells
-        assert 0 <= beyond.min() and beyond.max() < 0.02 * per_cell[cells].max() * cells + 8
+        assert beyond.min() >= 0 and beyond.max() < 0.02 * per_cell[cells].max() * cells + 8
     assert per_cell[1024].sum() == pytest.approx(per_cell[16384].sum(), rel=0.02)
     counts = [len(calibrate.optimise([white(cells)], 2.0, None, capacity)) for cells in (64, 512, 4096)]
     assert counts == sorted(counts) and counts[0] < counts[-1]
@@ -244,7 +244,7 @@ def test_a_model_of_another_kind_is_calibrated_too(folder):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         (["--size", "100"], "multiples of 16"),
         (["--end", "11"], "end 11.0"),

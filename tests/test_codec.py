@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,7 +156,7 @@ def test_a_schedule_written_inline_decodes_like_the_law_it_spells_out():
     plan = schedule.expand(fields.form, fields.schedule, 8 * len(payload), 8 * 12)
     marks = [round(level * schedule.INLINE_LEVEL) for level in plan.levels]
     inline = dict(
-        steps=len(marks), first=marks[0], rises=[b - a for a, b in zip(marks, marks[1:])], bits=list(plan.bits)
+        steps=len(marks), first=marks[0], rises=[b - a for a, b in itertools.pairwise(marks)], bits=list(plan.bits)
     )
     import dataclasses
 
@@ -257,9 +259,9 @@ def test_command_line_end_to_end(tmp_path, capsys):
         and all(c["crc"] == "ok" for c in facts["chunks"])
     )
     assert sum(s["bits"] for s in facts["schedule"]) == 8 * facts["chunks"][1]["length"]
-    data = bytearray(open(file, "rb").read())
+    data = bytearray(Path(file).read_bytes())
     data[-9] ^= 4
-    open(file, "wb").write(data)
+    Path(file).write_bytes(data)
     assert cli.main(["verify", file]) == 1 and cli.main(["info", file]) == 1
     assert cli.main(["decode", file, back, "--force"]) == 1
     assert cli.main(["encode", source, file, "--force", "--quality", "500"]) == 1

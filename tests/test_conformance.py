@@ -131,7 +131,7 @@ def test_a_decoder_that_makes_something_up_fails_everywhere():
 
 @clause("8")
 @pytest.mark.parametrize(
-    "answer, problem",
+    ("answer", "problem"),
     [
         ((0, ""), "accepted"),
         ((3, "offset 10"), "exit status 3"),

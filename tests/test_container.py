@@ -326,7 +326,7 @@ def test_a_length_in_more_bytes_than_needed_is_refused(length):
 
 @clause("3.2")
 @pytest.mark.parametrize(
-    "length, message",
+    ("length", "message"),
     [
         (varint(2**31), "over 2147483647"),
         (b"\xff\xff\xff\xff\x7f", "over 2147483647"),
@@ -398,7 +398,7 @@ def test_scanning_and_verifying_do_not_hold_a_long_chunk():
 
 @clause("3.3")
 @pytest.mark.parametrize("field", ["width", "height"])
-@pytest.mark.parametrize("value, good", [(0, False), (1, True), (65535, True), (65536, False), (2**31, False)])
+@pytest.mark.parametrize(("value", "good"), [(0, False), (1, True), (65535, True), (65536, False), (2**31, False)])
 def test_a_side_is_1_to_65535_pixels(field, value, good):
     data = file(END, body=header_body(**{field: value}))
     if good:
@@ -468,7 +468,7 @@ def test_a_header_has_at_most_4096_bytes():
 
 @clause("3.3")
 @pytest.mark.parametrize(
-    "channels, cell, good",
+    ("channels", "cell", "good"),
     [(1, 1, True), (65535, 64, True), (0, 8, False), (65536, 8, False), (4, 0, False), (4, 65, False)],
 )
 def test_an_unregistered_model_has_its_whole_hash_and_its_latent(channels, cell, good):

@@ -4,6 +4,7 @@ where there is one.
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import subprocess
@@ -65,7 +66,7 @@ RECEIVED = [
 
 @emulated
 @clause("6.3.1", "6.3.2", "6.3.3", "6.3.4", "6.3.5", "6.3.6", "6.3.7")
-@pytest.mark.parametrize("dimensions, bits, state_bits", RECEIVED)
+@pytest.mark.parametrize(("dimensions", "bits", "state_bits"), RECEIVED)
 def test_the_receiver_makes_the_same_z(coder, dimensions, bits, state_bits):
     own = np.random.default_rng(bits).integers(0, 2, bits, np.uint8)
     assert same(
@@ -91,7 +92,7 @@ SENT = [
 @emulated
 @clause("6.3.8")
 @pytest.mark.parametrize("fraction", [0.3, 1.5])
-@pytest.mark.parametrize("dimensions, bits, state_bits", SENT)
+@pytest.mark.parametrize(("dimensions", "bits", "state_bits"), SENT)
 def test_the_sender_finds_the_same_walks(coder, dimensions, bits, state_bits, fraction):
     shift = some_shift(dimensions, bits, fraction, state_bits)
     found = coder.send(shift, bits, state_bits, 9, 3)
@@ -110,7 +111,7 @@ def test_ties_are_decided_as_the_clause_says(ascending):
         branches = np.concatenate([products.numpy().reshape(1100, 3), np.zeros((1100, 1), np.int32)], axis=1).astype(
             np.float32
         )
-        paths = trellis._viterbi(branches, list(zip(borders, borders[1:])), codebook.codes(3, 8), 8)
+        paths = trellis._viterbi(branches, list(itertools.pairwise(borders)), codebook.codes(3, 8), 8)
         assert found.tolist() == np.concatenate(paths).tolist()
         assert found.any() == bool(largest)
 
@@ -137,7 +138,7 @@ CHUNKED = [(70, 12, 12), (700, 40, 14), (3000, 33, 10)]
 
 @emulated
 @clause("6.4.1", "6.4.2", "6.4.3", "6.4.4")
-@pytest.mark.parametrize("dimensions, bits, chunk_bits", [*CHUNKED, (3, 7, 8), (4000, 0, 12), (20011, 1500, 16)])
+@pytest.mark.parametrize(("dimensions", "bits", "chunk_bits"), [*CHUNKED, (3, 7, 8), (4000, 0, 12), (20011, 1500, 16)])
 def test_the_receiver_of_pfr_makes_the_same_z(candidates, dimensions, bits, chunk_bits):
     own = np.random.default_rng(bits).integers(0, 2, bits, np.uint8)
     assert same(candidates.receive(own, dimensions, chunk_bits, 7, 9), pfr.receive(own, dimensions, chunk_bits, 7, 9))
@@ -145,7 +146,7 @@ def test_the_receiver_of_pfr_makes_the_same_z(candidates, dimensions, bits, chun
 
 @emulated
 @clause("6.4.5")
-@pytest.mark.parametrize("dimensions, bits, chunk_bits", CHUNKED)
+@pytest.mark.parametrize(("dimensions", "bits", "chunk_bits"), CHUNKED)
 def test_the_sender_of_pfr_chooses_the_same_candidates(candidates, dimensions, bits, chunk_bits):
     for fraction in (0.5, 3.0):  # the shift as it is, and shrunk
         shift = some_shift(dimensions, bits, fraction, bits)
@@ -262,7 +263,7 @@ class TestOnAGpu:
     pytestmark = gpu_only
 
     @clause("6.3.7")
-    @pytest.mark.parametrize("dimensions, bits, state_bits", [*RECEIVED, (1179648, 2300, 14), (98304, 40000, 12)])
+    @pytest.mark.parametrize(("dimensions", "bits", "state_bits"), [*RECEIVED, (1179648, 2300, 14), (98304, 40000, 12)])
     def test_the_receiver_makes_the_same_z(self, dimensions, bits, state_bits):
         own = np.random.default_rng(bits).integers(0, 2, bits, np.uint8)
         z = on_gpu(trellis).receive(own, dimensions, state_bits, 3, 4)
@@ -271,7 +272,7 @@ class TestOnAGpu:
     @clause("6.3.8")
     @pytest.mark.parametrize("fraction", [0.3, 1.5])
     @pytest.mark.parametrize(
-        "dimensions, bits, state_bits",
+        ("dimensions", "bits", "state_bits"),
         [
             *SENT,
             (98304, 2300, 8),
@@ -290,7 +291,7 @@ class TestOnAGpu:
         assert found.tolist() == trellis.send(shift, bits, state_bits, 9, 3).tolist()
 
     @clause("6.4.4", "6.4.5")
-    @pytest.mark.parametrize("dimensions, bits, chunk_bits", [*CHUNKED, (3, 7, 8), (98304, 1000, 14)])
+    @pytest.mark.parametrize(("dimensions", "bits", "chunk_bits"), [*CHUNKED, (3, 7, 8), (98304, 1000, 14)])
     def test_pfr_chooses_and_makes_the_same(self, dimensions, bits, chunk_bits):
         shift = some_shift(dimensions, bits, 1.0, bits)
         found = on_gpu(pfr).send(shift.cuda(), bits, chunk_bits, 4, 2)

@@ -95,7 +95,7 @@ def test_damaged_files_are_dumped_completely(changes, cut, tail):
 
 @clause("3.2")
 @pytest.mark.parametrize(
-    "change, offset",
+    ("change", "offset"),
     [
         (lambda d: b"x" + d[1:], 0),
         (lambda d: d[:9], 0),
@@ -118,7 +118,7 @@ def test_errors_have_the_offset_of_their_chunk(change, offset):
 
 
 @pytest.mark.parametrize(
-    "change, status",
+    ("change", "status"),
     [
         (lambda d: d[:40] + b"\0" + d[41:], 1),
         (lambda d: d[:50], 5),

@@ -20,7 +20,7 @@ def spiky(dimensions: int, spikes: int) -> torch.Tensor:
 
 @clause("6.3.8")
 @pytest.mark.parametrize(
-    "shift, bits",
+    ("shift", "bits"),
     [
         (spiky(5000, 1), 600),
         (spiky(5000, 0), 600),

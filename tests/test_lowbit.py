@@ -112,7 +112,7 @@ def test_a_payload_is_read_a_second_time_from_the_specification(levels, shape):
     assert len(shortest) <= len(payload) and lowbit.send(cells, levels)[:2] == (fields, shortest)
 
 
-@pytest.mark.parametrize("levels, error", [(2, 0.3634), (3, 0.1902), (4, 0.1188), (8, 0.03744), (16, 0.01154)])
+@pytest.mark.parametrize(("levels", "error"), [(2, 0.3634), (3, 0.1902), (4, 0.1188), (8, 0.03744), (16, 0.01154)])
 def test_levels_suit_a_normal_distribution(levels, error):
     """Against the least error of evenly spaced levels (Max 1960)."""
     cells = np.random.default_rng(1).normal(size=(1, 6000, 1)) * 3 + 40
@@ -229,7 +229,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @clause("5.1", "5.4")
 @pytest.mark.parametrize(
-    "name, size", [("4", (33, 20)), ("16", (21, 12)), ("32", (21, 12)), ("4", (1, 1)), ("32", (1, 1))]
+    ("name", "size"), [("4", (33, 20)), ("16", (21, 12)), ("32", (21, 12)), ("4", (1, 1)), ("32", (1, 1))]
 )
 def test_pictures_of_any_size_through_any_autoencoder(name, size, folders):
     image = picture(*size)

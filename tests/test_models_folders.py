@@ -64,7 +64,7 @@ def test_a_model_of_zero_terminal_snr_goes_through_a_file(tmp_path):
 
 @clause("4.4")
 @pytest.mark.parametrize(
-    "file, values, message",
+    ("file", "values", "message"),
     [
         (
             "model_index.json",

@@ -62,7 +62,7 @@ def test_a_compiled_network_reads_what_another_wrote(folders, monkeypatch):
     assert np.sqrt(np.mean(difference**2)) <= RMS and np.abs(difference).max() <= PEAK
 
 
-@pytest.mark.parametrize("offload, mode", [("", "reduce-overhead"), ("1", "default")])
+@pytest.mark.parametrize(("offload", "mode"), [("", "reduce-overhead"), ("1", "default")])
 def test_cuda_graphs_are_for_layers_that_stay(offload, mode, monkeypatch):
     """What a network is asked on a CUDA device, which need not be there to be asked."""
     heard = {}
@@ -84,7 +84,7 @@ def test_cuda_graphs_are_for_layers_that_stay(offload, mode, monkeypatch):
     stable.prepared(Net(), torch.device("cuda"))
     assert heard["compile"] == {"mode": mode} and {"memory_format": torch.channels_last} in heard["to"]
     assert ("offload" in heard) == bool(offload) and ((torch.device("cuda"),) in heard["to"]) != bool(offload)
-    assert not offload or heard["offload"]["use_stream"] and heard["offload"]["onload_device"] == torch.device("cuda")
+    assert not offload or (heard["offload"]["use_stream"] and heard["offload"]["onload_device"] == torch.device("cuda"))
 
 
 def test_an_answer_outlives_the_next(folders):
@@ -189,7 +189,7 @@ def test_text_encoders_that_do_not_fit_say_what_to_do(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, value, message",
+    ("name", "value", "message"),
     [
         ("SDF_COMPILE", "fast", "wanted 1, or a backend"),
         ("SDF_DTYPE", "half-ish", "not a dtype"),

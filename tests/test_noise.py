@@ -15,7 +15,7 @@ clause = pytest.mark.clause
 
 @clause("6.1.1")
 @pytest.mark.parametrize(
-    "counter, key, words",
+    ("counter", "key", "words"),
     [  # Random123 1.14, kat_vectors, philox4x32 10
         ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
         ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),

@@ -36,7 +36,7 @@ def test_the_vector_of_the_specification():
 
 @clause("6.4.1", "6.4.2", "6.4.3", "6.4.4")
 @pytest.mark.parametrize(
-    "dimensions, count, chunk_bits", [(700, 60, 14), (1000, 41, 8), (300, 200, 18), (64, 30, 12), (7, 7, 8)]
+    ("dimensions", "count", "chunk_bits"), [(700, 60, 14), (1000, 41, 8), (300, 200, 18), (64, 30, 12), (7, 7, 8)]
 )
 def test_the_receiver_does_what_the_text_says(dimensions, count, chunk_bits):
     bits = np.random.default_rng(count).integers(0, 2, count).astype(np.uint8)

@@ -45,7 +45,7 @@ def test_the_laws_bits_are_rounded_down_at_every_border():
 
 @clause("4.2.1")
 @pytest.mark.parametrize(
-    "fields, levels",
+    ("fields", "levels"),
     [
         (dict(steps=1, end=-3, slope=99, bend=60), [-3 / 32]),
         (dict(steps=2, end=32, slope=32, bend=0), [1 - 2 * math.log(2), 1]),
@@ -76,7 +76,7 @@ def test_a_law_has_a_step():
 
 @clause("4.2")
 @pytest.mark.parametrize(
-    "form, fields",
+    ("form", "fields"),
     [
         (LAW, dict(LAW_FIELDS, slope=0, bend=0)),
         (LAW, dict(LAW_FIELDS, slope=0, bend=16)),
@@ -90,7 +90,7 @@ def test_levels_shall_rise(form, fields):
 
 @clause("4.2")
 @pytest.mark.parametrize(
-    "form, fields, good",
+    ("form", "fields", "good"),
     [
         (LAW, dict(steps=1, end=511, slope=0, bend=0), True),
         (LAW, dict(steps=255, end=-300, slope=127, bend=0), False),
@@ -185,7 +185,7 @@ def test_an_unknown_table_is_unsupported():
 
 @clause("4.2.3")
 @pytest.mark.parametrize(
-    "bits, good",
+    ("bits", "good"),
     [
         ([300, 500], True),
         ([300, 493], True),
@@ -210,7 +210,7 @@ def test_inline_bits_fill_the_payload_but_for_its_last_byte(bits, good):
 
 @clause("4.2.1", "4.2.2", "4.2.3")
 @pytest.mark.parametrize(
-    "form, data, fields",
+    ("form", "data", "fields"),
     [
         (LAW, "28 10 14 7c", LAW_FIELDS),  # 00101000 0001000000 0101000 1111100
         (REGISTERED, "01 c0 01", dict(table=1, gain=192)),

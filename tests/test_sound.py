@@ -75,7 +75,7 @@ def test_table_3_3_lists_the_rates_of_the_code():
 
 @clause("3.3")
 @pytest.mark.parametrize(
-    "width, height, rest, wrong",
+    ("width", "height", "rest", "wrong"),
     [
         (0, 0, b"", "length"),
         (1, 12, b"", "rate"),
@@ -140,7 +140,7 @@ def clean(monkeypatch):
 @clause("4.6", "5.1")
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 801])
 @pytest.mark.parametrize("rate", [8000, 44100, 7919])
-@pytest.mark.parametrize("planes, of_model", [(1, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize(("planes", "of_model"), [(1, 1), (1, 2), (2, 2)])
 def test_any_length_rate_and_number_of_channels(count, rate, planes, of_model, folders):
     samples = tone(1, rate, planes)[:, :count]
     data = sound.encode(samples, rate, model_name=str(folders[of_model]), bits=8, device="cpu").data

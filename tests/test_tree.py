@@ -25,7 +25,7 @@ def projection(shift: torch.Tensor, bits: int, word_bits: int, seed: int) -> flo
 
 @clause("6.5.1", "6.5.2", "6.5.3")
 @pytest.mark.parametrize(
-    "dimensions, bits, word_bits",
+    ("dimensions", "bits", "word_bits"),
     [(1, 1, 8), (5, 5, 8), (257, 18, 18), (600, 0, 8), (600, 600, 12), (2100, 2048, 8), (2100, 2049, 12)],
 )
 def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, word_bits):
@@ -66,7 +66,7 @@ def test_the_projection_meets_its_shift_and_does_not_overshoot(norm):
 
 @clause("6.5.4")
 @pytest.mark.parametrize(
-    "bits, dimensions, kept",
+    ("bits", "dimensions", "kept"),
     [
         (1, 2048, None),
         (6, 2048, None),

@@ -57,7 +57,7 @@ SIZES = [
 
 
 @clause("6.3.1", "6.3.2", "6.3.3", "6.3.4", "6.3.5", "6.3.6", "6.3.7")
-@pytest.mark.parametrize("dimensions, bits, state_bits", SIZES)
+@pytest.mark.parametrize(("dimensions", "bits", "state_bits"), SIZES)
 def test_the_receiver_equals_a_second_reading_of_its_clause(dimensions, bits, state_bits):
     own = some_bits(bits)
     z = trellis.receive(own, dimensions, state_bits, 77, 5)
@@ -156,7 +156,7 @@ def test_the_dealt_order_is_a_permutation_for_every_size():
 
 @clause("6.3.1")
 @pytest.mark.parametrize(
-    "bits, lengths",
+    ("bits", "lengths"),
     [
         (1, [1]),
         (1024, [1024]),
@@ -183,7 +183,7 @@ def test_a_state_is_the_last_bits_of_its_own_walk():
 
 @clause("6.3.7")
 @pytest.mark.parametrize(
-    "dimensions, bits, state_bits", [(20_000, 0, 8), (20_000, 1, 8), (20_480, 300, 12), (20_001, 3000, 18)]
+    ("dimensions", "bits", "state_bits"), [(20_000, 0, 8), (20_000, 1, 8), (20_480, 300, 12), (20_001, 3000, 18)]
 )
 def test_a_displacement_is_marginally_normal(dimensions, bits, state_bits):
     z = trellis.receive(some_bits(bits), dimensions, state_bits, 31, 9).double().numpy()
@@ -216,7 +216,7 @@ def test_what_is_left_of_a_sent_displacement_without_its_shift_looks_like_noise(
 
 @clause("6.3.8")
 @pytest.mark.parametrize("norm", [0.5, 5, 15])
-@pytest.mark.parametrize("bits, state_bits", [(300, 8), (900, 8), (300, 11)])
+@pytest.mark.parametrize(("bits", "state_bits"), [(300, 8), (900, 8), (300, 11)])
 def test_the_projection_meets_its_shift_and_does_not_overshoot(norm, bits, state_bits):
     met = [projection(shift_of(norm, 8192, s), bits, state_bits, s) for s in range(10)]
     assert np.mean(met) == pytest.approx(norm, abs=1.2)
@@ -226,7 +226,7 @@ def test_the_projection_meets_its_shift_and_does_not_overshoot(norm, bits, state
 
 @clause("6.3.8")
 @pytest.mark.parametrize(
-    "bits, state_bits, low",
+    ("bits", "state_bits", "low"),
     [(1, 8, 0.15), (9, 8, 0.45), (64, 8, 0.73), (400, 8, 0.76), (1300, 8, 0.71), (400, 10, 0.80), (400, 12, 0.83)],
 )
 def test_too_few_bits_deliver_nearly_all_they_can(bits, state_bits, low):
@@ -236,7 +236,7 @@ def test_too_few_bits_deliver_nearly_all_they_can(bits, state_bits, low):
 
 
 @clause("6.3.5", "6.3.8")
-@pytest.mark.parametrize("nonzero, bits", [(8, 50), (16, 200), (100, 500)])
+@pytest.mark.parametrize(("nonzero", "bits"), [(8, 50), (16, 200), (100, 500)])
 def test_a_shift_of_few_coordinates_is_met_like_a_dense_one(nonzero, bits):
     dense, spiky = (
         np.mean([projection(shift_of(300, 8192, s, n), bits, 10, s) ** 2 for s in range(4)]) for n in (None, nonzero)
@@ -256,7 +256,7 @@ def test_a_shift_of_one_coordinate_is_met():
 
 @clause("6.3.8")
 @pytest.mark.parametrize(
-    "bits, state_bits, dimensions",
+    ("bits", "state_bits", "dimensions"),
     [
         (1, 8, 2048),
         (1, 12, 2048),
@@ -312,7 +312,7 @@ def test_any_number_of_bits_is_sent_and_received(dimensions, bits):
 
 
 @clause("6.3.1", "6.3.8")
-@pytest.mark.parametrize("dimensions, bits", [(1, 1), (2, 1), (2, 2), (3, 2), (7, 1), (7, 7), (31, 8), (31, 31)])
+@pytest.mark.parametrize(("dimensions", "bits"), [(1, 1), (2, 1), (2, 2), (3, 2), (7, 1), (7, 7), (31, 8), (31, 31)])
 def test_a_tiny_latent_is_sent_and_received(dimensions, bits):
     shift = shift_of(4, dimensions, bits)
     sent = trellis.send(shift, bits, 8, 5, 6)
@@ -381,7 +381,7 @@ def test_the_paths_of_unequal_walks_are_the_best(bits):
 
 @clause("6.3.6", "6.3.8")
 @pytest.mark.parametrize("sparse", [True, False])
-@pytest.mark.parametrize("places, state_bits", [(1, 8), (2, 9), (40, 8), (300, 8), (33, 13), (700, 11)])
+@pytest.mark.parametrize(("places", "state_bits"), [(1, 8), (2, 9), (40, 8), (300, 8), (33, 13), (700, 11)])
 def test_scores_are_the_inner_products_with_every_state(places, state_bits, sparse, monkeypatch):
     monkeypatch.setattr(codebook, "SIGNS", math.inf if sparse else -1)
     code = codebook.codes(places, state_bits)

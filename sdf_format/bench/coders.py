@@ -117,6 +117,7 @@ def saved(ours: list[tuple[float, float]], others: list[tuple[float, float]]) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench coders`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench coders", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

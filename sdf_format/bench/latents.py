@@ -147,6 +147,7 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench latents`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench latents", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

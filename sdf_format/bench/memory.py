@@ -132,6 +132,7 @@ def row(name: str, side: int, factor: int) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench memory`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -222,6 +222,7 @@ def most_resident() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench models`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

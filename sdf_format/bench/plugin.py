@@ -54,16 +54,19 @@ def shortest(work: Callable[[], object], runs: int, clock: Callable[[], float] =
 
 
 def saved(image: Image.Image, **options) -> bytes:
+    """The bytes of an SDF file."""
     buffer = io.BytesIO()
     image.save(buffer, "SDF", **options)
     return buffer.getvalue()
 
 
 def opened(data: bytes) -> Image.Image:
+    """The image of a file, not yet loaded."""
     return Image.open(io.BytesIO(data))
 
 
 def thumbnail(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """As `Image.thumbnail`."""
     image = opened(data)
     image.thumbnail(size)
     return image
@@ -121,6 +124,7 @@ def errors_of_threads(works: Sequence[Callable[[], object]]) -> int:
 
 @contextlib.contextmanager
 def truncated_allowed():
+    """Pillow loads files that end early."""
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         yield
@@ -196,6 +200,7 @@ def rows(image: Image.Image, data: bytes, bpp: float, folder: Path) -> list[tupl
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench plugin`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench plugin", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

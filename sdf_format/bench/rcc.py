@@ -102,6 +102,7 @@ def measure(send: Send, shifts: list[Tensor]) -> tuple[float, float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench rcc`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench rcc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -179,6 +179,7 @@ def jobs_of(
 
 
 def run_all(jobs: list[Job]) -> list[dict]:
+    """A row of results for every file that the jobs make."""
     return [row for job in jobs for row in run(job)]
 
 
@@ -255,6 +256,7 @@ def bd_rates(rows: list[dict], anchor: str, metric: str) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench rd`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench rd", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

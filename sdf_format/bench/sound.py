@@ -94,6 +94,7 @@ class Row:
 
 
 def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float, device: str) -> Iterator[Row]:
+    """Every clip at every number of bits.  seconds: of each clip, at most"""
     found = loading.find(folder)
     own = found.spec.sound
     if own is None:
@@ -163,6 +164,7 @@ def table(found: Iterable[Row]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """`sdf bench sound`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench sound", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

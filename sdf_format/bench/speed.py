@@ -66,6 +66,7 @@ def measure(path: Path, bpp: float, runs: int) -> dict[str, float | str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench speed`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

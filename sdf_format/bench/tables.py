@@ -58,6 +58,7 @@ Strategy = Callable[[Sending], tuple[Plan, int]]  # -> plan and the schedule's b
 
 
 def law(sending: Sending) -> tuple[Plan, int]:
+    """The law fitted to the picture (§4.2.1)."""
     size = schedule.Law.sizeof()
     bits = sending.limit - 8 * size
     levels, granted = sending.ideal(bits)
@@ -172,6 +173,7 @@ def _row(name: str, found: Points, reference: Points) -> dict[str, str | float |
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`sdf bench tables`."""
     parser = argparse.ArgumentParser(
         prog="sdf bench tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

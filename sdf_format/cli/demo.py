@@ -54,6 +54,7 @@ def decoded(data: bytes) -> tuple[Image.Image, float]:
 
 
 def entry(name: str, image: Image.Image, data: bytes, encode_s: float, note: str = "") -> Entry:
+    """A file with its picture, sizes, qualities and seconds."""
     picture, decode_s = decoded(data)
     return Entry(
         name,
@@ -115,6 +116,7 @@ def table(entries: Sequence[Entry]) -> str:
 
 
 def main() -> None:
+    """`python -m sdf_format.cli.demo`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, help="photograph; the astronaut if not given")
     parser.add_argument("--out", type=Path, default=Path("demo"))

@@ -188,7 +188,7 @@ def _parse_diffc(header: Header) -> Diffc:
         raise Unsupported(
             f"table 5.3: denoiser {fields.denoiser[0]} is unknown here (this decoder knows {sorted(DENOISERS)})"
         )
-    if fields.denoiser and (not fields.denoiser[1] or fields.denoiser[0] == MEAN and fields.denoiser[1] != 1):
+    if fields.denoiser and (not fields.denoiser[1] or (fields.denoiser[0] == MEAN and fields.denoiser[1] != 1)):
         raise BadFile(f"§5.2 denoiser: {fields.denoiser[1]} steps of {DENOISERS[fields.denoiser[0]]}")
     return fields
 
@@ -264,7 +264,7 @@ def parse_cleanup(raw: Container | None) -> Cleanup | None:
     number, steps = raw.denoiser.id, raw.denoiser.steps
     if number not in REALISM:
         raise Unsupported(f"§5.5 clean-up by denoiser {number}: this decoder knows {sorted(REALISM)} there")
-    if not steps or number == MEAN and steps != 1:
+    if not steps or (number == MEAN and steps != 1):
         raise BadFile(f"§5.5 clean-up: {steps} steps of {DENOISERS[number]}")
     if not raw.gain:
         raise BadFile("§5.5 clean-up: a gain of 0")
@@ -272,6 +272,7 @@ def parse_cleanup(raw: Container | None) -> Cleanup | None:
 
 
 def build_cleanup(cleanup: Cleanup | None) -> dict[str, object] | None:
+    """§5.5: the fields of the struct."""
     if cleanup is None:
         return None
     return dict(
@@ -304,7 +305,7 @@ def _parse_palette(header: Header) -> Palette:
     raw = parse_struct(PaletteParameters, header.parameters, "§5.3 parameters in chunk H")
     if raw.colours not in COLOURS:
         raise BadFile(f"§5.3 colours: {raw.colours} is outside {COLOURS[0]}..{COLOURS[-1]}")
-    if not raw.groups or header.channels and raw.groups > header.channels:
+    if not raw.groups or (header.channels and raw.groups > header.channels):
         raise BadFile(f"§5.3 groups: {raw.groups} for {header.channels or 'the'} channels")
     if raw.dithering is not None and not 0 < raw.dithering <= DITHERING:
         raise BadFile(f"§5.3 dithering: {raw.dithering} is outside 1..{DITHERING}")

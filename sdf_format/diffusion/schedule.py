@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from construct import Array, BitsInteger, BitStruct, Construct, Int8ub, Octet, Struct, Switch, VarInt, ZigZag, this
@@ -79,7 +80,7 @@ def law_levels(steps: int, end: int, slope: int, bend: int) -> tuple[float, ...]
 def law_bits(steps: int, total: int) -> tuple[int, ...]:
     """§4.2.1: floor(total k^2 / steps^2) - floor(total (k - 1)^2 / steps^2)."""
     marks = [total * k * k // (steps * steps) for k in range(steps + 1)]
-    return tuple(b - a for a, b in zip(marks, marks[1:]))
+    return tuple(b - a for a, b in pairwise(marks))
 
 
 def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> Schedule:

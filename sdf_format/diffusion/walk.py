@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def flow(y: Tensor, sigma: float, steps: int, predict: Predict) -> Tensor:
     """
     sigmas = [sigma * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
     before, stride = None, 0.0
-    for here, there in zip(sigmas, sigmas[1:]):
+    for here, there in pairwise(sigmas):
         clean = predict(y, here)
         if there == 0:
             return clean
@@ -69,7 +70,7 @@ def ancestral(y: Tensor, sigma: float, steps: int, predict: Predict, draw: Calla
     draw: step -> normals like y
     """
     sigmas = [sigma * ((steps - i) / steps) ** 2 for i in range(steps + 1)]
-    for step, (here, there) in enumerate(zip(sigmas, sigmas[1:])):
+    for step, (here, there) in enumerate(pairwise(sigmas)):
         clean = predict(y, here)
         if there == 0:
             return clean

@@ -27,6 +27,7 @@ def sigma_of_abar(abar: float) -> float:
 
 
 def abar_of_sigma(sigma: float) -> float:
+    """The inverse of `sigma_of_abar`."""
     return 1 / (1 + sigma * sigma)
 
 
@@ -36,6 +37,7 @@ def sigma_of_flow(s: float) -> float:
 
 
 def flow_of_sigma(sigma: float) -> float:
+    """The inverse of `sigma_of_flow`."""
     return sigma / (1 + sigma)
 
 

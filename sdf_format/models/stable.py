@@ -60,7 +60,7 @@ def flux(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, g
 
 def flux2(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
     """w (B, C, h, w) to velocities; every position is a token at (0, row, column, 0)."""
-    number, channels, height, width = w.shape
+    height, width = w.shape[2:]
     ids = torch.zeros(1, height, width, 4, device=w.device, dtype=torch.long)
     ids[..., 1] = torch.arange(height, device=w.device)[:, None]
     ids[..., 2] = torch.arange(width, device=w.device)
@@ -76,6 +76,7 @@ def flux2(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, 
 
 
 def stable3(net: torch.nn.Module, w: Tensor, times: Tensor, condition: Condition, guidance: Tensor) -> Tensor:
+    """w (B, C, h, w) to velocities."""
     return net(hidden_states=w, timestep=1000 * times, return_dict=False, **condition)[0]
 
 

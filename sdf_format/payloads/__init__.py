@@ -1,0 +1,1 @@
+"""Payload kinds (§5): a latent to bits and back."""

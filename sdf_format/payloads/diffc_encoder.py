@@ -77,8 +77,7 @@ class EncodeOptions:
         if (
             not isinstance(self.effort, int)
             or self.effort not in tree.EFFORTS
-            or self.effort
-            and self.coder not in (None, parameters.CODERS[parameters.TREE])
+            or (self.effort and self.coder not in (None, parameters.CODERS[parameters.TREE]))
         ):
             raise BadInput(
                 f"effort {self.effort!r} of coder {self.coder or parameters.CODERS[parameters.TREE]}: the tree alone "
@@ -256,7 +255,7 @@ def plan(
         return fit.ideal_levels(curve, schedule.law_bits(counted(bits), bits), guess)[-1]
 
     def enough(curve: fit.MmseCurve) -> bool:
-        return curve.levels[-1] >= level or room is not None and reach(curve, limit) <= curve.levels[-1]
+        return curve.levels[-1] >= level or (room is not None and reach(curve, limit) <= curve.levels[-1])
 
     curve = fit.measure_mmse(latent, loaded, enough)
     if room is not None:

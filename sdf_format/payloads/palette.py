@@ -89,7 +89,7 @@ def code_vectors(coder: Coder, count: int, channels: int, vectors: np.ndarray | 
             before = int(found[entry - 1, 0]) if entry and not channel else 0
             wanted = 0 if vectors is None else int(vectors[entry, channel]) - before
             value = before + numbers.code(coder, channel, channels if channel else 0, wanted)
-            if value not in VALUES or value < before and entry and not channel:
+            if value not in VALUES or (value < before and entry and not channel):
                 raise BadFile(
                     f"§5.3.1 vector {entry}, channel {channel}: {value} is outside {VALUES[0]}..{VALUES[-1]} or falls"
                 )

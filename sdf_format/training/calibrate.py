@@ -80,7 +80,7 @@ def measure_all(
     for number, file in enumerate(files):
         progress(number, len(files))
         key = (file.name, side)
-        if key not in known or known[key] is not None and known[key].levels[-1] < end:
+        if key not in known or (known[key] is not None and known[key].levels[-1] < end):
             with Image.open(file) as image:
                 pixels = crop(image, side)
             known[key] = (

@@ -49,6 +49,7 @@ def figures(run: Path, data: Path) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m sdf_format.training.card`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder that fit filled")
     parser.add_argument("--data", type=Path, required=True, help="folder that prepare filled")

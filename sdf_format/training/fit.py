@@ -110,6 +110,7 @@ def export(state: dict[str, Tensor], path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m sdf_format.training.fit`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, logs and the exported weights")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m sdf_format.training.plot`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="SVG, PNG or PDF")

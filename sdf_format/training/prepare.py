@@ -134,6 +134,7 @@ def source(text: str) -> tuple[Path, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m sdf_format.training.prepare`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=source, action="append", required=True, metavar="DIR=LICENCE")
     parser.add_argument(

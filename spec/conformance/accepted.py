@@ -164,11 +164,13 @@ def containers() -> Iterator[Row]:
         "metadata-zstandard",
         "3.4",
         "all metadata, compressed",
-        others=tuple(
-            (kind, b"\1" + compression.compress(data))
-            for kind, data in ((b"x", XMP), (b"i", ICC), (b"e", b"Exif\0\0" + EXIF))
-        )
-        + (text("Comment", "again and " * 90 + "again", packed=True),),
+        others=(
+            *tuple(
+                (kind, b"\x01" + compression.compress(data))
+                for kind, data in ((b"x", XMP), (b"i", ICC), (b"e", b"Exif\x00\x00" + EXIF))
+            ),
+            text("Comment", "again and " * 90 + "again", packed=True),
+        ),
     )
     yield diffc(
         "xmp-source-type",

@@ -17,6 +17,7 @@ products of a base vector are a Walsh-Hadamard transform, and the sender draws 2
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ def send(shift: Tensor, bits: int, chunk_bits: int, seed: int, step: int) -> np.
     values = columns.numpy().astype(np.float32)
     records = [
         _records(values[first:last], scale, first, len(values), sign_bits(borders), chunk, seed, step)
-        for chunk, (first, last) in enumerate(zip(borders, borders[1:]))
+        for chunk, (first, last) in enumerate(pairwise(borders))
     ]
     return write_numbers(choose(records, score_unit(factor, narrowing, scale), bits), bits)
 
@@ -177,7 +178,8 @@ def _records(
     target: np.ndarray, scale: float, first: int, dimensions: int, patterns: int, chunk: int, seed: int, step: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number, integer score, log of the Poisson process' time) of the candidates of a chunk that score
-    better than all before them: no other can be chosen, whatever the factor of the shift."""
+    better than all before them: no other can be chosen, whatever the factor of the shift.
+    """
     code = codebook.codes(len(target), patterns)
     bases = np.arange(1 << (OCTAVES - patterns))
     scores = np.zeros((len(bases), 1 << patterns), np.float32)
