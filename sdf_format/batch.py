@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,6 +19,7 @@ from sdf_format import codec
 from sdf_format.container import chunks
 from sdf_format.errors import SdfError
 from sdf_format.models.loading import Model
+from sdf_format.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,15 +128,11 @@ class Shared:
             return self.model.decode(latent)
 
 
-def _nothing(done: int, total: int) -> None:
-    """No progress wanted."""
-
-
 def decode_many(
     streams: Sequence[BinaryIO],
     *,
     at_once: int = AT_ONCE,
-    progress: Callable[[int, int], None] = _nothing,
+    progress: Progress = no_progress,
     **options: Any,
 ) -> list[Decoded | SdfError]:
     """`codec.decode` of several files: pixels and alpha of each, or the error that it gave, in the streams' order.

@@ -21,7 +21,8 @@ from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Trailing, Tru
 from sdf_format.inspect import validate
 from sdf_format.models import loading
 from sdf_format.payloads import diffc_encoder, lowbit, palette
-from sdf_format.payloads.diffc import Progress, Step
+from sdf_format.payloads.diffc import Step
+from sdf_format.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,10 +91,6 @@ def pick_device(device: str | None = None) -> str:
     return wanted
 
 
-def _nothing(done: int, total: int) -> None:
-    """No progress wanted."""
-
-
 def budget_of(width: int, height: int, bpp: float | None, target_bytes: int | None) -> int | None:
     """Bytes that the file may take, or None for no limit. BadInput for values that make no sense."""
     if bpp is not None:
@@ -138,7 +135,7 @@ def encode(
     model_name: str = DEFAULT_MODEL,
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
-    progress: Progress = _nothing,
+    progress: Progress = no_progress,
     wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
     **options: Any,
 ) -> Encoded:
@@ -251,7 +248,7 @@ def decode(
     most_pixels: int = MOST_PIXELS,
     most_work: int | None = None,
     reduce: int = 1,
-    progress: Progress = _nothing,
+    progress: Progress = no_progress,
     wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture: pixels (H, W) or (H, W, 3), and alpha (H, W) or None, uint8.

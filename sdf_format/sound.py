@@ -18,17 +18,13 @@ from sdf_format.container.header import SOUNDS, Header, build_header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, error_context
 from sdf_format.models import loading
 from sdf_format.models.autoencoder_config import SoundSettings
-from sdf_format.payloads.cleanup import Progress
+from sdf_format.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_KIND = "lowbit"
 MOST_SAMPLES = 1 << 26  # what decode() takes on without being asked: 25 minutes at 44.1 kHz
-
-
-def _nothing(done: int, total: int) -> None:
-    """No progress wanted."""
 
 
 def at_model(length: int, rate: int, sound: SoundSettings) -> tuple[int, int]:
@@ -62,7 +58,7 @@ def encode(
     target_bytes: int | None = None,
     chunks: Sequence[tuple[bytes, bytes]] = (),
     device: str | None = None,
-    progress: Progress = _nothing,
+    progress: Progress = no_progress,
     **options: Any,
 ) -> Encoded:
     """Write a sound.
@@ -130,7 +126,7 @@ def decode(
     device: str | None = None,
     truncated: bool = False,
     most_samples: int = MOST_SAMPLES,
-    progress: Progress = _nothing,
+    progress: Progress = no_progress,
 ) -> tuple[np.ndarray, int]:
     """Read a sound: (channels, n) float32 in [-1, 1], and the rate [Hz].
 

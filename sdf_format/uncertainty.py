@@ -13,7 +13,7 @@ import numpy as np
 from sdf_format import codec
 from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput, Unsupported, error_context
-from sdf_format.payloads.diffc import Progress
+from sdf_format.progress import Progress
 
 NUMBER = 8  # samples
 SCALE = 4  # of `as_grey`: grey levels for a standard deviation of one level

@@ -27,6 +27,7 @@ from sdf_format.container import chunks, parameters
 from sdf_format.container.header import Header
 from sdf_format.models import loading, registry
 from sdf_format.payloads import lowbit, palette
+from sdf_format.payloads.quantised import as_latent
 
 SIDE = 512  # pixels of a crop
 # standard deviations that Bühlmann's 8 bits reach to: 255 * 0.18215 / 2 of SD's unscaled latents, which have 5.49
@@ -82,7 +83,7 @@ def published(latent: Tensor) -> Coded:
     rounded = np.rint(cells / step).clip(-128, 127) * step
     own = palette.made(rounded, 256, 1)
     sent = palette.send(rounded, own, parameters.DITHERING, 0.0, quiet)
-    return packed(sent.arriving, parameters.step_of(sent.fields.step)), palette.as_latent(sent.arriving)
+    return packed(sent.arriving, parameters.step_of(sent.fields.step)), as_latent(sent.arriving)
 
 
 def ours(kind: ModuleType, packing: bool = False, **options) -> Callable[[Tensor], Coded]:

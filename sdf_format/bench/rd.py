@@ -38,7 +38,6 @@ from sdf_format.models import loading
 RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
 DIAL = {"fidelity": 0.0, "default": None, "realism": 1.0}  # None: what the file says
 METRICS = ("psnr", "ms_ssim", "ssimulacra2", "latent", "lpips", "dists")
-LOWER_IS_BETTER = ("latent", "lpips", "dists", "frechet")
 
 
 @dataclass(frozen=True)

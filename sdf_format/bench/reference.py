@@ -15,7 +15,6 @@ from torch import Tensor
 
 REFERENCE_KL = 14  # bits of KL a chunk that the public DiffC code aims at
 REFERENCE_INDEX = 16  # and the logarithm of its number of candidates
-CHUNKS_AT_ONCE = 64
 
 
 def _received(unit: Tensor, along: Tensor, generator: torch.Generator) -> Tensor:

@@ -22,6 +22,7 @@ from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput
 from sdf_format.models import loading
 from sdf_format.payloads import lowbit
+from sdf_format.progress import no_progress
 
 STABLE_AUDIO = dict(
     encoder_hidden_size=128,
@@ -116,7 +117,7 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
                 codec.KINDS[parameters.LOWBIT],
                 lowbit.EncodeOptions(bits=count),
                 lambda _: exact,
-                _nothing,
+                no_progress,
             ).data
             file = chunks.scan(io.BytesIO(data))
             payload = chunks.read(io.BytesIO(data), file.find(chunks.DATA_CHUNK))
@@ -129,7 +130,7 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
                 found.spec,
                 None,
                 None,
-                _nothing,
+                no_progress,
             )
             back, _ = sound.decode(io.BytesIO(data), file, device=device)
             yield Row(
@@ -142,10 +143,6 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
                 (snr(plain, back), log_spectral_distance(plain, back)),
                 (snr(samples, back), log_spectral_distance(samples, back)),
             )
-
-
-def _nothing(done: int, total: int) -> None:
-    """No progress wanted."""
 
 
 def table(found: Iterable[Row]) -> Iterator[str]:

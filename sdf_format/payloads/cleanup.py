@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -11,8 +10,7 @@ from sdf_format.container.parameters import CLEANUP_GAIN, CLEANUP_LEVEL, FLOW, M
 from sdf_format.diffusion import walk
 from sdf_format.errors import BadInput, Unsupported
 from sdf_format.models.loading import Model
-
-Progress = Callable[[int, int], None]
+from sdf_format.progress import Progress
 
 STEPS = range(32)  # 0: none
 

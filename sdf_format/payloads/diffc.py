@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,8 +17,7 @@ from sdf_format.container.parameters import CODER_FIRST, PFR, REALISM, TREE, TRE
 from sdf_format.diffusion import schedule, walk
 from sdf_format.errors import Truncated
 from sdf_format.models.loading import Model
-
-Progress = Callable[[int, int], None]
+from sdf_format.progress import Progress
 
 ANCESTRAL_STREAM = 3  # §6.1.1
 MOST_DENOISING = 32  # steps, table 5.3: five bits

@@ -15,7 +15,8 @@ from sdf_format.diffusion import fit, schedule
 from sdf_format.errors import BadInput, Unsupported, error_context
 from sdf_format.models import loading
 from sdf_format.payloads import diffc
-from sdf_format.payloads.diffc import Progress, Step
+from sdf_format.payloads.diffc import Step
+from sdf_format.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,7 +28,8 @@ from sdf_format.container.parameters import (
 from sdf_format.errors import BadFile, BadInput
 from sdf_format.models.loading import Model, ModelSpec
 from sdf_format.payloads import cleanup
-from sdf_format.payloads.cleanup import Progress
+from sdf_format.payloads.quantised import as_latent, largest_that_fits
+from sdf_format.progress import Progress
 
 OFFSET_UNIT = 4  # §5.4.1: of a scale
 NODES = 16  # §5.4.2: contexts of a group, of the first four bits of a value
@@ -339,25 +340,12 @@ def encode(
     best = attempt(*rungs[0])
     if over(best) > 0:
         raise BadInput(f"kind lowbit needs {over(best)} bytes more than the budget with {rungs[0][0]} levels")
-    low, high = 0, len(rungs)  # the rung that fits, one that may not
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = attempt(*rungs[middle])
-        if over(tried) > 0:
-            high = middle
-        else:
-            low, best = middle, tried
-    fields, payload, cells = best
+    fields, payload, cells = largest_that_fits(rungs, best, lambda rung: attempt(*rung), lambda sent: over(sent) <= 0)
     return (
         replace(fields, cleanup=cleanup.choose(latent.cpu(), as_latent(cells), loaded, options.cleanup, progress)),
         payload,
         [],
     )
-
-
-def as_latent(cells: np.ndarray) -> Tensor:
-    """(h, w, channels) to (1, channels, h, w)."""
-    return torch.from_numpy(cells.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
 def decode(

@@ -19,7 +19,8 @@ from sdf_format.errors import BadFile, BadInput, Unsupported
 from sdf_format.models.loading import Model
 from sdf_format.models.registry import ModelSpec
 from sdf_format.payloads import cleanup
-from sdf_format.payloads.cleanup import Progress
+from sdf_format.payloads.quantised import as_latent, largest_that_fits
+from sdf_format.progress import Progress
 
 NEIGHBOURS = ((0, -1, 3), (-1, 0, 3), (-1, -1, 1), (-1, 1, 1))  # §5.3.2: row, column, weight
 ONE = 1 << 16  # §5.3.2: of closeness
@@ -307,26 +308,15 @@ def encode(
         holder = Cleanup((MEAN, 1), 0, 1) if options.cleanup != 0 and hasattr(loaded, "predict") else None
         return len(sent.payload) - room(replace(sent.fields, cleanup=holder)) if room else 0
 
-    rungs = ladder(options, channels)
-    low, high = (
-        (0, len(rungs))
-        if room
-        else (rungs.index(Rung(options.colours or DEFAULT_COLOURS, options.groups or 1, DEFAULT_THRIFT)),) * 2
-    )
-    best = attempt(rungs[low])
+    usual = Rung(options.colours or DEFAULT_COLOURS, options.groups or 1, DEFAULT_THRIFT)
+    rungs = ladder(options, channels) if room else [usual]
+    best = attempt(rungs[0])
     if over(best) > 0:
         raise BadInput(
             f"kind palette needs {over(best)} bytes more than the budget for this picture with {best.fields.colours} "
-            "colours in "
-            f"{best.fields.groups} groups"
+            f"colours in {best.fields.groups} groups"
         )
-    while high - low > 1:  # the rung that fits, one that does not
-        middle = (low + high) // 2
-        tried = attempt(rungs[middle])
-        if over(tried) > 0:
-            high = middle
-        else:
-            low, best = middle, tried
+    best = largest_that_fits(rungs, best, attempt, lambda sent: over(sent) <= 0)
     chosen = cleanup.choose(latent.cpu(), as_latent(best.arriving), loaded, options.cleanup, progress)
     return replace(best.fields, cleanup=chosen), best.payload, []
 
@@ -352,11 +342,6 @@ def ladder(options: EncodeOptions, channels: int) -> list[Rung]:
     rungs = [Rung(*size, DEFAULT_THRIFT) for size in sizes]
     at = min(1, len(rungs) - 1)  # a single vector cannot be thrifty
     return rungs[:at] + [replace(rungs[at], thrift=thrift) for thrift in (1.0, 0.5, 0.2, 0.1)] + rungs[at:]
-
-
-def as_latent(cells: np.ndarray) -> Tensor:
-    """(h, w, channels) to (1, channels, h, w)."""
-    return torch.from_numpy(cells.astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
 def decode(
