@@ -40,7 +40,7 @@ def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.nd
     """
     if rate != wanted:
         try:
-            import soxr  # type: ignore[import-untyped]
+            import soxr
         except ImportError as error:
             raise Unsupported(
                 f"{rate} Hz to {wanted} Hz needs the package soxr: pip install sdf-format[sound]"

@@ -58,7 +58,7 @@ def has_signature(front: bytes) -> bool:
 
 def _library() -> Any:
     try:
-        import soundfile  # type: ignore[import-untyped]
+        import soundfile
     except (ImportError, OSError) as error:  # OSError: there is no libsndfile
         raise Unsupported(f"sound files need the package soundfile: pip install sdf-format[sound] ({error})") from error
     return soundfile

@@ -12,13 +12,16 @@ DiffC's appendix A.3 goes from flow to DDPM by the first two; here both go to th
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from sdf_format.models.checkpoint import ZERO_SNR
 
-T = TypeVar("T")  # float or Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T", float, "Tensor")
 
 
 def sigma_of_abar(abar: float) -> float:

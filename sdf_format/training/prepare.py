@@ -79,12 +79,13 @@ def read(path: Path) -> Image.Image | str:
 def shrunk(image: Image.Image) -> Image.Image:
     """At most LONGEST_SHORT pixels on the shorter side."""
     scale = LONGEST_SHORT / min(image.size)
-    return image if scale >= 1 else image.resize(tuple(round(n * scale) for n in image.size), Image.Resampling.LANCZOS)
+    size = (round(image.width * scale), round(image.height * scale))
+    return image if scale >= 1 else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def chosen(
     sources: Sequence[tuple[Path, str]], avoid: Sequence[Path], left_out: Counter[str]
-) -> Iterator[tuple[dict, Image.Image]]:
+) -> Iterator[tuple[dict[str, object], Image.Image]]:
     """(manifest row, picture) of every photograph that is taken; `left_out` counts the others by reason."""
     forbidden = [
         h
@@ -97,18 +98,18 @@ def chosen(
     for folder, licence in sources:
         for path in images_of(folder):
             image = read(path)
-            reason = image if isinstance(image, str) else fault(image)
-            if reason is None:
-                hashes = both_ways(image)
-                reason = (
-                    "evaluation"
-                    if near(hashes[0], forbidden)
-                    else "duplicate"
-                    if any(near(h, taken) for h in hashes)
-                    else None
-                )
-            if reason:
+            if isinstance(image, str):
+                left_out[image] += 1
+                continue
+            if reason := fault(image):
                 left_out[reason] += 1
+                continue
+            hashes = both_ways(image)
+            if near(hashes[0], forbidden):
+                left_out["evaluation"] += 1
+                continue
+            if any(near(h, taken) for h in hashes):
+                left_out["duplicate"] += 1
                 continue
             taken.append(hashes[0])
             picture = shrunk(image)
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{args.out} is not empty")
     args.out.mkdir(parents=True, exist_ok=True)
     left_out: Counter[str] = Counter()
-    rows = []
+    rows: list[dict[str, object]] = []
     for row, picture in chosen(args.source, args.avoid, left_out):
         name = f"{len(rows):06d}.jpg"
         picture.save(args.out / name, quality=95, subsampling="4:4:4")

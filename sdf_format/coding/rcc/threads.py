@@ -10,12 +10,13 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _inside = 0
-_limit = None
+_limit: Any = None
 
 
 def _after_fork() -> None:
