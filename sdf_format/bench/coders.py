@@ -23,7 +23,7 @@ from sdf_format.bench import metrics, reference
 from sdf_format.coding.rcc import pfr, tree, trellis
 from sdf_format.diffusion import fit, walk
 from sdf_format.diffusion.schedule import law_bits, law_levels
-from sdf_format.models import loading
+from sdf_format.models import loading, registry
 from sdf_format.payloads import diffc_encoder
 
 # (shift, granted bits, step) -> received, bits spent
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, dict[float, list[tuple[float, float, float]]]] = {}
     for path in args.images:
         image = Image.open(path).convert("RGB")
-        latent = loaded.encode(codec.pad_to_model(np.asarray(image), loading.MODELS[key]))
+        latent = loaded.encode(codec.pad_to_model(np.asarray(image), registry.MODELS[key]))
         curve = fit.measure_mmse(latent, loaded, lambda c: c.levels[-1] > 6)
         for bpp in map(float, args.bpp.split(",")):
             bits = int(bpp * image.width * image.height)

@@ -22,7 +22,8 @@ from torch.utils._pytree import tree_iter
 
 from sdf_format.bench import models
 from sdf_format.models import stable, tiles
-from sdf_format.models.loading import MODELS, by_name
+from sdf_format.models.loading import by_name
+from sdf_format.models.registry import MODELS
 
 CPU = torch.device("cpu")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

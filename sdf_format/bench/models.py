@@ -22,8 +22,8 @@ import torch
 from sdf_format.codec import pick_device
 from sdf_format.errors import BadInput
 from sdf_format.models import autoencoder, stable
-from sdf_format.models.loading import MODELS
 from sdf_format.models.loading import by_name as number_of
+from sdf_format.models.registry import MODELS
 
 SD_BLOCKS = dict(
     down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),

@@ -33,7 +33,7 @@ from sdf_format.bench import metrics, page, rivals
 from sdf_format.bench.images import images_of
 from sdf_format.bench.remembering import Remembering
 from sdf_format.errors import MissingModel
-from sdf_format.models import loading
+from sdf_format.models import loading, registry
 
 RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
 DIAL = {"fidelity": 0.0, "default": None, "realism": 1.0}  # None: what the file says
@@ -149,7 +149,7 @@ def _single_thread() -> None:
 def models_here() -> list[str]:
     """Names of the models whose weights are at hand."""
     found = []
-    for spec in loading.MODELS.values():
+    for spec in registry.MODELS.values():
         try:
             loading.find(spec.name, download=False)
         except (MissingModel, ImportError):

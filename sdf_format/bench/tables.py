@@ -27,7 +27,7 @@ from sdf_format.bench.remembering import Remembering
 from sdf_format.coding.rcc import trellis
 from sdf_format.container import parameters
 from sdf_format.diffusion import fit, schedule
-from sdf_format.models import loading
+from sdf_format.models import loading, registry
 from sdf_format.payloads import diffc
 from sdf_format.training import calibrate
 
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--state-bits", type=int, default=14)
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     args = parser.parse_args(arguments)
-    spec = loading.MODELS[loading.by_name(codec.DEFAULT_MODEL)]
+    spec = registry.MODELS[loading.by_name(codec.DEFAULT_MODEL)]
     loaded = loading.load(loading.by_name(codec.DEFAULT_MODEL), codec.pick_device())
 
     def capacity(bits: int, dimensions: int) -> float:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sdf_format.errors import BadFile
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WINDOW = 40  # bits of the register
 LEAST = 1 << 32  # the range never falls below it
@@ -52,7 +56,7 @@ class Sender:
         self._interval(*((0, one, ONE) if value else (one, ONE - one, ONE)))
         return value
 
-    def symbol(self, ends: Sequence[int], value: int) -> int:
+    def symbol(self, ends: Sequence[int] | np.ndarray, value: int) -> int:
         """One of several symbols.
 
         ends: running sums of their frequencies, each at least 1, the last at most MOST_TOTAL
@@ -105,7 +109,7 @@ class Receiver:
         self._interval(*((0, one, part) if value else (one, ONE - one, part)))
         return value
 
-    def symbol(self, ends: Sequence[int], value: int = 0) -> int:
+    def symbol(self, ends: Sequence[int] | np.ndarray, value: int = 0) -> int:
         part = self.range // int(ends[-1])
         value = min(bisect_right(ends, self.code // part), len(ends) - 1)
         start = int(ends[value - 1]) if value else 0

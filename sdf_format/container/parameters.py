@@ -155,7 +155,7 @@ class Diffc:
     """§5.2.  coder: (id, parameter), table 5.2; denoiser: (id, steps), table 5.3, or None for the model's own."""
 
     form: int
-    schedule: dict[str, object]
+    schedule: dict[str, Any]
     seed: int = 0
     coder: tuple[int, int] = DEFAULT_CODER
     denoiser: tuple[int, int] | None = None

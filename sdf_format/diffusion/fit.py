@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ def bits_for_level(curve: MmseCurve, level: float, capacity: Capacity, limit: in
     return low
 
 
-def table_up_to(entry: dict, level: float) -> tuple[float, ...]:
+def table_up_to(entry: dict[str, Any], level: float) -> tuple[float, ...]:
     """Levels [nat] of the steps of a registered schedule that end at or below `level`; at least one."""
     levels = [x / REGISTERED_LEVEL for x in entry["levels"]]
     return tuple(levels[: max(1, sum(x <= level for x in levels))])

@@ -61,7 +61,11 @@ def caption(image: Image.Image, device: str = "cpu") -> str:
         raise MissingModel(f"{where} does not load as a captioner: {str(error).splitlines()[0]}") from error
     side = net.config.vision_config.image_size
     pixels = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
-    planes = torch.from_numpy((pixels - np.float32(MEAN)) / np.float32(SPREAD)).permute(2, 0, 1)[None].to(device)
+    planes = (
+        torch.from_numpy((pixels - np.array(MEAN, np.float32)) / np.array(SPREAD, np.float32))
+        .permute(2, 0, 1)[None]
+        .to(device)
+    )
     with torch.inference_mode():
         tokens = net.generate(pixel_values=planes, max_new_tokens=WORDS, do_sample=False)
     return tokenizer.decode(tokens[0], skip_special_tokens=True).strip()

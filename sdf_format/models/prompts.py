@@ -43,7 +43,7 @@ class OneAtATime:
     def __enter__(self) -> None:
         self.lock.acquire()
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.lock.release()
 
 
@@ -64,7 +64,7 @@ def embed(
     checkpoint  None: there is no folder, and so no text encoder; tokens: of nothing then
     device      where the text encoders run
     """
-    folder = checkpoint and (checkpoint.refiner if refiner else checkpoint.folder)
+    folder = None if checkpoint is None else checkpoint.refiner if refiner else checkpoint.folder
     name = REFINING if refiner else pipeline
     if checkpoint is None or folder is None or not any((folder / name).is_dir() for name in TEXT):
         if any(prompts):

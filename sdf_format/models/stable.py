@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -160,7 +161,7 @@ def load(checkpoint: Checkpoint, device: str) -> Stable:
     parts = checkpoint.parts()
     component = "unet" if "unet" in parts else "transformer"
 
-    def network(folder) -> torch.nn.Module:
+    def network(folder: Path) -> torch.nn.Module:
         return prepared(autoencoder.load_component(name, folder, "cpu", precision(where), checkpoint.variant), where)
 
     refiner = network(parts[f"{REFINER}/unet"]) if checkpoint.refiner else None

@@ -5,6 +5,7 @@ time (§4.4).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Tiling:
         self.high, self.wide = (height, width) if whole else (min(side, height), min(side, width))
         self.rows, self.columns = starts(height, self.high, grid), starts(width, self.wide, grid)
 
-    def areas(self) -> Iterator[tuple[int, int, tuple]]:
+    def areas(self) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
         """Top, left and index of every tile."""
         for top in self.rows:
             for left in self.columns:

@@ -13,7 +13,7 @@ from sdf_format.container import parameters
 from sdf_format.container.chunks import HEADER_OFFSET
 from sdf_format.diffusion import fit, schedule
 from sdf_format.errors import BadInput, Unsupported, error_context
-from sdf_format.models import loading
+from sdf_format.models import loading, registry
 from sdf_format.payloads import diffc
 from sdf_format.payloads.diffc import Step
 from sdf_format.progress import Progress
@@ -101,7 +101,7 @@ class EncodeOptions:
 def encode(
     latent: Tensor,
     loaded: loading.Model,
-    spec: loading.ModelSpec,
+    spec: registry.ModelSpec,
     options: EncodeOptions,
     room: Callable[[parameters.Diffc], int] | None,
     progress: Progress,
@@ -119,7 +119,7 @@ def decode(
     shape: tuple[int, ...],
     fields: parameters.Diffc,
     loaded: loading.Model,
-    spec: loading.ModelSpec,
+    spec: registry.ModelSpec,
     denoiser: tuple[int, int] | None,
     realism: float | None,
     progress: Progress,
@@ -142,7 +142,7 @@ def draft(
     shape: tuple[int, ...],
     fields: parameters.Diffc,
     loaded: loading.Model,
-    spec: loading.ModelSpec,
+    spec: registry.ModelSpec,
     denoiser: tuple[int, int] | None,
     realism: float | None,
     progress: Progress,
@@ -168,7 +168,7 @@ def samples(
     shape: tuple[int, ...],
     fields: parameters.Diffc,
     loaded: loading.Model,
-    spec: loading.ModelSpec,
+    spec: registry.ModelSpec,
     number: int,
     progress: Progress,
 ) -> Iterator[Tensor]:

@@ -4,8 +4,10 @@ offset a channel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log2
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,8 @@ from sdf_format.container.parameters import (
     scale_of,
 )
 from sdf_format.errors import BadFile, BadInput
-from sdf_format.models.loading import Model, ModelSpec
+from sdf_format.models.loading import Model
+from sdf_format.models.registry import ModelSpec
 from sdf_format.payloads import cleanup
 from sdf_format.payloads.quantised import as_latent, largest_that_fits
 from sdf_format.progress import Progress
@@ -204,7 +207,7 @@ def _told_by(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
     return spent
 
 
-def _groups(found: list, y: int, x: int, c: int, levels: int, channels: int) -> tuple[int, int]:
+def _groups(found: list[Any], y: int, x: int, c: int, levels: int, channels: int) -> tuple[int, int]:
     """First contexts of a value's two groups: by its channel and roughly by its neighbours, and by these alone.
 
     §5.4.2
@@ -316,8 +319,13 @@ def arriving(values: np.ndarray, scales: np.ndarray, levels: int) -> np.ndarray:
 
 
 def encode(
-    latent: Tensor, loaded: Model, spec: ModelSpec, options: EncodeOptions, room, progress: Progress
-) -> tuple[Lowbit, bytes, list]:
+    latent: Tensor,
+    loaded: Model,
+    spec: ModelSpec,
+    options: EncodeOptions,
+    room: Callable[[Lowbit], int] | None,
+    progress: Progress,
+) -> tuple[Lowbit, bytes, list[object]]:
     """A latent to the header's fields, a payload and an account of no steps.
 
     room: (fields) -> payload bytes that the budget leaves, None without one
@@ -335,8 +343,8 @@ def encode(
         return send(cells, levels, thrift if options.thrift is None else options.thrift)
 
     rungs = [r for r in LADDER if options.wanted() in (None, r[0])] if room else [(DEFAULT_LEVELS, DEFAULT_THRIFT)]
-    if options.wanted() and not (room and rungs):
-        rungs = [(options.wanted(), DEFAULT_THRIFT)]
+    if (wanted := options.wanted()) and not (room and rungs):
+        rungs = [(wanted, DEFAULT_THRIFT)]
     best = attempt(*rungs[0])
     if over(best) > 0:
         raise BadInput(f"kind lowbit needs {over(best)} bytes more than the budget with {rungs[0][0]} levels")

@@ -66,7 +66,7 @@ def measure_all(
     loaded: loading.Model,
     end: float,
     store: Path,
-    settings: dict,
+    settings: dict[str, Any],
     progress: Callable[[int, int], None],
 ) -> list[MmseCurve]:
     """The curve of every picture that is large enough, from LOWEST to `end` [nat].
@@ -80,10 +80,11 @@ def measure_all(
     for number, file in enumerate(files):
         progress(number, len(files))
         key = (file.name, side)
-        if key not in known or (known[key] is not None and known[key].levels[-1] < end):
+        curve = known.get(key)
+        if key not in known or (curve is not None and curve.levels[-1] < end):
             with Image.open(file) as image:
                 pixels = crop(image, side)
-            known[key] = (
+            curve = known[key] = (
                 None
                 if pixels is None
                 else fit.measure_mmse(
@@ -91,18 +92,16 @@ def measure_all(
                 )
             )
             with store.open("a") as stream:
-                stream.write(
-                    json.dumps({"file": file.name, "side": side, "curve": known[key] and vars(known[key])}) + "\n"
-                )
-        if known[key] is not None:
-            curves.append(known[key])
+                stream.write(json.dumps({"file": file.name, "side": side, "curve": curve and vars(curve)}) + "\n")
+        if curve is not None:
+            curves.append(curve)
     progress(len(files), len(files))
     if not curves:
         raise BadInput(f"none of {len(files)} pictures has {side}x{side} pixels")
     return curves
 
 
-def _read(store: Path, settings: dict) -> dict[tuple[str, int], MmseCurve | None]:
+def _read(store: Path, settings: dict[str, Any]) -> dict[tuple[str, int], MmseCurve | None]:
     """What a store holds, made anew if it is not there; a last line that an interruption cut off is dropped."""
     lines = store.read_text().split("\n") if store.exists() else []
     if len(lines) < 2:
@@ -188,7 +187,7 @@ def needs(curves: Sequence[MmseCurve], levels: np.ndarray, capacity: Capacity) -
     return np.stack([spent(curve, before, levels, capacity) for curve in curves])
 
 
-def entry(name: str, levels: np.ndarray, bits: np.ndarray, cells: int) -> dict:
+def entry(name: str, levels: np.ndarray, bits: np.ndarray, cells: int) -> dict[str, Any]:
     """In the form of table 4.3.  bits: of each step, for a picture of `cells`"""
     return {
         "name": name,

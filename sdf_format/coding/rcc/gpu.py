@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,8 +34,16 @@ class Kernels(Protocol):
     device: torch.device
 
     def launch(
-        self, source: str, kernel: str, grid: tuple[int, int], threads: int, values, defines=(), shared: int = 0
-    ) -> None: ...
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int],
+        threads: int,
+        values: Any,
+        defines: Any = (),
+        shared: int = 0,
+    ) -> None:
+        """Runs a kernel of a source file."""
 
 
 class Mixing:
@@ -226,7 +234,7 @@ class Pfr(Mixing):
         target, factor = integers.rounded(shift)
         columns, narrowing = integers.narrowed(self.to_mixing_order(target, seed, step))
         scale = integers.chunk_scale(columns, chunks)
-        records: list = []
+        records: list[Any] = []
         group = SCORE_BYTES // (4 << pfr.OCTAVES)
         for first in range(0, chunks, group):
             count = min(group, chunks - first)
@@ -263,7 +271,7 @@ TWINS = {trellis: Trellis, pfr: Pfr, tree: Tree}
 
 
 @cache
-def _at(coder, device: torch.device):
+def _at(coder: Any, device: torch.device) -> Any:
     try:
         return TWINS[coder](nvrtc.device(device))
     except nvrtc.NoKernels as error:
@@ -273,12 +281,13 @@ def _at(coder, device: torch.device):
         return None
 
 
-def on_device(coder, device: torch.device | None):
+def on_device(coder: Any, device: torch.device | None) -> tuple[Any, torch.device]:
     """The twin of a coder's module on a CUDA device, and the device; the module itself, and the CPU, where there is
     none.
     """
-    twin = _at(coder, device) if device is not None and device.type == "cuda" else None
-    return (coder, torch.device("cpu")) if twin is None else (twin, device)
+    if device is not None and device.type == "cuda" and (twin := _at(coder, device)) is not None:
+        return twin, device
+    return coder, torch.device("cpu")
 
 
 def tiles(dimensions: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ def sources() -> Path:
     return installed if installed.is_dir() else package.parent / "cuda"
 
 
-def _checked(result: tuple, what: str):
+def _checked(result: tuple[Any, ...], what: str) -> Any:
     """What a call of cuda.bindings returned behind its status: nothing, one thing or a list."""
     status, *values = result
     if int(status) != 0:
@@ -87,7 +88,7 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
     return code
 
 
-def pack(values: Sequence[Value]) -> tuple[ctypes.Array, list]:
+def pack(values: Sequence[Value]) -> tuple[ctypes.Array[ctypes.c_void_p], list[Any]]:
     """The argument array of a launch, and what must live as long: tensors as pointers, int as u32, float as float."""
     kept = [
         ctypes.c_void_p(v.data_ptr())
@@ -119,7 +120,7 @@ class Device:
         self.device = torch.device(device.type, torch.cuda.current_device() if device.index is None else device.index)
         major, minor = torch.cuda.get_device_capability(self.device)
         self.capability = 10 * major + minor
-        self._functions: dict = {}
+        self._functions: dict[object, Any] = {}
         self._lock = threading.Lock()
         compile_source("noise", self.capability)  # fails here and now if ever
 
@@ -152,7 +153,7 @@ class Device:
             )
             del kept
 
-    def _function(self, source: str, kernel: str, defines: tuple[tuple[str, int], ...], shared: int):
+    def _function(self, source: str, kernel: str, defines: tuple[tuple[str, int], ...], shared: int) -> Any:
         driver = self.driver
         with self._lock:
             # a thread that has not touched the GPU yet
