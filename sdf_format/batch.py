@@ -110,7 +110,7 @@ class BatchedPredictor:
 
 
 class Shared:
-    """A model whose predictions are asked for of a batched predictor."""
+    """A model whose predictions come from a batched predictor."""
 
     def __init__(self, model: Model, predictor: BatchedPredictor, order: int):
         self.model, self.predictor, self.order = model, predictor, order

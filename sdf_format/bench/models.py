@@ -1,5 +1,6 @@
-"""Published models at their true shapes with random weights: `sdf bench models [--names sd15,sdxl,flux1-dev] [--size
-768x512]`.
+"""Published models at their true shapes with random weights.
+
+`sdf bench models [--names sd15,sdxl,flux1-dev] [--size 768x512]`
 
 Time and memory do not depend on the weights' values, so nothing is downloaded. Text encoders are left out: they run
 once a prompt. Where a model has a refiner, the walk is counted with the network's time and the denoiser with the

@@ -1,5 +1,6 @@
-"""A real photograph as SDF beside the other codecs: `python -m sdf_format.cli.demo [--image FILE] [--out DIR] [--bpp
-0.1]`.
+"""A real photograph as SDF beside the other codecs.
+
+`python -m sdf_format.cli.demo [--image FILE] [--out DIR] [--bpp 0.1]`
 
 Without a photograph it takes the one of astronaut Eileen Collins (NASA, public domain) that scikit-image's wheel brings
 along.

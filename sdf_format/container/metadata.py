@@ -21,7 +21,7 @@ def build(
 
     The mark of §3.7 takes no chunk.
     """
-    chunks = [
+    made = [
         (kind, compression.pack_metadata(data, KEYS[kind]))
         for kind, data in ((EXIF_CHUNK, exif), (ICC_CHUNK, icc_profile), (XMP_CHUNK, mark.removed(xmp)))
         if data
@@ -29,8 +29,8 @@ def build(
     for key, value in (text or {}).items():
         if not key or "\0" in key:
             raise BadInput(f"§3.4 text: {key!r} is not a key: it is empty or has a null character")
-        chunks.append((TEXT_CHUNK, compression.pack_metadata(key.encode() + b"\0" + value.encode(), "text")))
-    return chunks
+        made.append((TEXT_CHUNK, compression.pack_metadata(key.encode() + b"\0" + value.encode(), "text")))
+    return made
 
 
 def replaced(stream: BinaryIO, file: File, given: Sequence[tuple[bytes, bytes]]) -> bytes:

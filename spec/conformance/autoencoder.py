@@ -1,5 +1,6 @@
-"""Writes models/autoencoder, which the files of kinds palette and lowbit are made with: `python
-spec/conformance/autoencoder.py`.
+"""Writes models/autoencoder, which the files of kinds palette and lowbit are made with.
+
+`python spec/conformance/autoencoder.py`
 
 Nobody's autoencoder: random weights of the smallest size that diffusers takes, stretched until latents and pictures
 fill their ranges. To be run once; the files name the weights by their hash.
