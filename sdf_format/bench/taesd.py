@@ -1,4 +1,4 @@
-"""Autoencoders in the layout of TAESD (Ollin Boer Bohan, MIT), for `sdf bench latents` and `sdf bench rd --latents FILE`.
+"""Autoencoders in TAESD's layout (Ollin Boer Bohan, MIT), for `sdf bench latents` and `sdf bench rd --latents FILE`.
 
 Plain convolutions, blocks of three with a residual connection, some with a pooled branch, three strides of 2. The file
 says which layer is which: the keys are those of one `torch.nn.Sequential`.
