@@ -172,7 +172,6 @@ def test_names_with_escape_sequences_are_shown_escaped(here, small):
 
 def prompted(prompt: str) -> bytes:
     """A file with this prompt and one of these escapes in every text of its metadata."""
-
     stream = io.BytesIO(saved(picture(32, 24), quality=5, device="cpu"))
     file = chunks.scan(stream)
     fields = parameters.parse(file.header)

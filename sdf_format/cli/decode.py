@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sdf_format import files, terminal
-from sdf_format.cli import options
+from sdf_format.cli import files, options, terminal
 from sdf_format.container import parameters
 from sdf_format.errors import BadInput, IsSound, SdfError
 
@@ -151,7 +150,7 @@ def _export(image: Any, target: str, args: argparse.Namespace) -> Export:
     """How the opened picture is to be written; says what will be missing."""
     from sdf_format.cli.metadata import Export
 
-    nameless = target == files.STANDARD or files.is_special(target) and not os.path.splitext(target)[1]
+    nameless = target == files.STANDARD or (files.is_special(target) and not os.path.splitext(target)[1])
     name = f"stdout.{args.type or TYPE}" if nameless else target
     export = Export(name, image.mode, image.size, {} if args.strip else image.info)
     for note in export.notes():

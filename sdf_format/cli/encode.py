@@ -6,8 +6,7 @@ import argparse
 import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sdf_format import files, terminal
-from sdf_format.cli import options
+from sdf_format.cli import files, options, terminal
 from sdf_format.container import parameters
 from sdf_format.container.magic import SIGNATURE
 from sdf_format.errors import BadInput
@@ -128,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         stream.seek(0)
         if front.startswith(SIGNATURE) and not coding_wanted(args):
             data, said = _copy(stream, args), ""
-        elif sound_file.is_sound(args.image) or args.image == files.STANDARD and sound_file.has_signature(front):
+        elif sound_file.is_sound(args.image) or (args.image == files.STANDARD and sound_file.has_signature(front)):
             data, said = sound.encode(stream, args, {name: getattr(args, name) for name in QUANTISED})
         else:
             data, said = _picture(stream, args)

@@ -7,8 +7,7 @@ import io
 import json
 from typing import Any
 
-from sdf_format import files, terminal
-from sdf_format.cli import options
+from sdf_format.cli import files, options, terminal
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

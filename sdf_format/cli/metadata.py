@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sdf_format.cli.terminal import reason
 from sdf_format.container import mark
 from sdf_format.container.metadata import COMMENT
 from sdf_format.errors import BadInput
 from sdf_format.inspect.printable import printable
-from sdf_format.terminal import reason
 
 if TYPE_CHECKING:
     from PIL import Image
