@@ -1,0 +1,157 @@
+"""The decoder in JavaScript under web/: unit tests, types, the conformance suite, the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sdf_format.inspect import conformance
+
+ROOT = Path(__file__).parent.parent
+WEB = ROOT / "web"
+SUITE = ROOT / "spec" / "conformance"
+NODE = shutil.which("node")
+
+pytestmark = [
+    pytest.mark.skipif(NODE is None, reason="needs node 20 or later"),
+    pytest.mark.skipif(not (WEB / "node_modules" / "onnxruntime-web").exists(), reason="needs `npm ci` in web/"),
+]
+
+
+def node(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([NODE, *words], capture_output=True, text=True, timeout=600, check=False, **options)
+
+
+def test_unit_tests():
+    done = node("--test", "tests/", cwd=WEB)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_types():
+    done = node("node_modules/typescript/bin/tsc", "-p", ".", cwd=WEB)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_lock_file_names_no_host():
+    assert "://" not in "".join(
+        line
+        for line in (WEB / "package-lock.json").read_text().splitlines()
+        if "funding" not in line and '"url"' not in line
+    )
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    """A decoder as the judge wants one, in one process for all files."""
+    environment = os.environ | {"SDF_MODEL_DIR": str(SUITE / "models")}
+    process = subprocess.Popen(
+        [NODE, WEB / "tests" / "decoder.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+    def decode(source: Path, target: Path) -> tuple[int, str]:
+        process.stdin.write(f"{source}\t{target}\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        return answer["status"], answer["said"]
+
+    yield decode
+    process.stdin.close()
+    process.wait(timeout=60)
+    process.stdout.close()
+
+
+def test_conformance(decoder):
+    results = list(conformance.judge(SUITE, decoder, None))
+    assert len(results) > 200
+    problems = {result.name: result.problems for result in results if result.problems}
+    assert not problems
+    figures = [result.figures for result in results if result.figures]
+    assert max(rms for rms, _ in figures) < 0.06 and max(peak for _, peak in figures) <= 2, (
+        "a float32 decoder is of the strict class (§9.1)"
+    )
+
+
+@pytest.mark.parametrize(
+    "name, status", [("plain", 0), ("crc-payload", 1), ("model-unknown", 3), ("weights", 4), ("truncated-payload", 5)]
+)
+def test_command(name, status):
+    """The command itself; `sdf conformance --decoder "node web/cli.mjs {in} {out}"` takes all files through it."""
+    results = list(
+        conformance.judge(SUITE, conformance.command(f"{NODE} {WEB / 'cli.mjs'} {{in}} {{out}}"), None, only=name)
+    )
+    assert [result.problems for result in results] == [[]]
+
+
+def test_command_without_files():
+    assert node("web/cli.mjs", cwd=ROOT).returncode == 2
+    done = node("web/cli.mjs", "nothing.sdf", "out.png", cwd=ROOT)
+    assert done.returncode == 2 and "nothing.sdf" in done.stderr
+
+
+def test_frames_of_zstandard(tmp_path):
+    """What a library compresses at any level is read; what it does not read is refused."""
+    zstandard = pytest.importorskip("zstandard")
+    draw = random.Random(1)
+    words = [bytes(draw.randrange(256) for _ in range(draw.randrange(1, 9))) for _ in range(40)]
+    texts = [
+        b"",
+        b"a",
+        b"ab" * 500,
+        bytes(70000),
+        draw.randbytes(3000),
+        b"".join(draw.choices(words, k=30000)),
+        b"".join(draw.choices(words[:3], k=2000)),
+    ]
+    frames = []
+    for text in texts:
+        for level in (1, 3, 9, 19, 22):
+            for sized in (True, False):
+                compressor = zstandard.ZstdCompressor(level=level, write_checksum=level != 3, write_content_size=sized)
+                frames.append(
+                    (
+                        compressor.compress(text)
+                        if sized
+                        else b"".join([(c := compressor.compressobj()).compress(text), c.flush()]),
+                        text,
+                    )
+                )
+    damaged = []
+    # Of an empty frame the library takes some that are against RFC 8878: compressed blocks of no bytes.
+    for frame in [frame for frame, text in frames if text][::3]:
+        for _ in range(12):
+            broken = bytearray(frame)
+            broken[draw.randrange(len(broken))] ^= 1 << draw.randrange(8)
+            damaged.append(bytes(broken))
+    cases = []
+    for frame in [frame for frame, _ in frames] + damaged:
+        try:
+            decompressor = zstandard.ZstdDecompressor(max_window_size=2**23).decompressobj()
+            text = decompressor.decompress(frame)
+            good = decompressor.eof and not decompressor.unused_data and len(text) <= 2**20
+            good &= zstandard.get_frame_parameters(frame).window_size <= 2**23
+        except (zstandard.ZstdError, MemoryError):
+            good, text = False, b""
+        cases.append({"frame": frame.hex(), "text": text.hex() if good else None})
+    assert 50 < sum(case["text"] is None for case in cases) < len(cases) - 50
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    script = """
+        import { readFileSync } from "node:fs";
+        import { decompress } from "./src/zstd.js";
+        const bytes = (hex) => Uint8Array.from(Buffer.from(hex, "hex"));
+        for (const [n, { frame, text }] of JSON.parse(readFileSync(process.argv[1])).entries()) {
+            let found = null;
+            try {
+                found = Buffer.from(decompress(bytes(frame), { limit: 1 << 20, window: 8 << 20 })).toString("hex");
+            } catch (error) {
+                if (error.code !== "bad") throw error;
+            }
+            if (found !== text) throw new Error(`case ${n}: ${found?.length} digits: ${frame.slice(0, 200)}`);
+        }"""
+    done = node("--input-type=module", "--eval", script, str(tmp_path / "cases.json"), cwd=WEB)
+    assert done.returncode == 0, done.stderr[-3000:]
