@@ -44,7 +44,7 @@ def test_all_tensors_lie_in_the_weights_file():
 
 
 @pytest.mark.clause("4.3.1")
-@pytest.mark.parametrize("height, width", [(2, 2), (4, 6), (16, 10), (30, 2)])
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 6), (16, 10), (30, 2)])
 def test_outputs_are_those_of_pytorch(height, width):
     net = TinyNet()
     net.load_state_dict({name: tensor.float() for name, tensor in load_file(TENSORS).items()})

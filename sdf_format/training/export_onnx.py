@@ -208,6 +208,7 @@ def graph(net: Network, weights: Path) -> onnx.ModelProto:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Write the graph of a network beside its weights."""
     parser = argparse.ArgumentParser(
         prog="python -m sdf_format.training.export_onnx",
         description="Write the ONNX graph of an embedded network beside its weights.",
