@@ -39,13 +39,12 @@ MOST_WORK = 32 * MOST_PIXELS
 class Codec:
     """A payload kind.
 
-    options what a caller may ask of it; made from keywords, BadInput for values that cannot be
-    encode  (latent, model, its row, options, room, progress) -> header fields, payload, account
-    decode  (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
-    draft   the same for pictures made small: faster, coarser; None: as decode
-    samples (the same arguments without the last three, number, progress) -> so many latents, one after another, that
-    the payload does
-            not rule out; None: the kind has no such thing
+    options  what a caller may ask of it; made from keywords, BadInput for values that cannot be
+    encode   (latent, model, its row, options, room, progress) -> header fields, payload, account
+    decode   (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
+    draft    the same for pictures made small: faster, coarser; None: as decode
+    samples  (the same arguments without the last three, number, progress) -> so many latents, one after another, that
+             the payload does not rule out; None: the kind has no such thing
     """
 
     options: type[Any]
@@ -119,8 +118,7 @@ def unsuited(kind: int, spec: ModelSpec) -> str | None:
     if kind != parameters.DIFFC and not spec.autoencoder:
         return (
             f"kind {parameters.KINDS[kind]} needs the latent of an autoencoder, and {spec.name} has none; name a model "
-            "with one, such as sd15 or the "
-            "folder of an AutoencoderKL"
+            "with one, such as sd15 or the folder of an AutoencoderKL"
         )
     return None
 
@@ -323,8 +321,7 @@ def begin(
         if total * pixels > allowed:
             raise TooMuch(
                 f"§8 {total} model calls for {pixels} pixels are {total * pixels}, more than the {allowed} that the "
-                "caller "
-                "allows (most_work); raise the limit if you trust the file"
+                "caller allows (most_work); raise the limit if you trust the file"
             )
         progress(done, total)
 

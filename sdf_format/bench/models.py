@@ -257,8 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         decode = found["decode"] + walk + args.denoise * found["refine"]
         print(
             f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {found['refine']:.4f} | {encode:.2f} | "
-            f"{decode:.2f} | "
-            f"{found['memory']:.1f}",
+            f"{decode:.2f} | {found['memory']:.1f}",
             flush=True,
         )
         gc.collect()

@@ -86,8 +86,7 @@ def check_header(header: Header) -> None:
     if header.model == 0 and not (1 <= (header.channels or 0) <= 65535 and 1 <= (header.cell or 0) <= most):
         raise BadFile(
             f"§3.3 latent: {header.channels} channels, cells of {header.cell} "
-            f"{'samples' if header.sound else 'pixels'}; "
-            f"wanted 1..65535 and 1..{most}"
+            f"{'samples' if header.sound else 'pixels'}; wanted 1..65535 and 1..{most}"
         )
 
 
@@ -95,8 +94,7 @@ def not_a_picture(header: Header) -> str:
     """For those who take a sound for a picture."""
     return (
         f"table 3.2: this file holds sound ({header.mode}, {header.rate} Hz, {header.length / header.rate:.1f} s), not "
-        "a picture; "
-        "`sdf decode FILE.sdf FILE.wav` or sdf_format.sound.decode turns it into samples"
+        "a picture; `sdf decode FILE.sdf FILE.wav` or sdf_format.sound.decode turns it into samples"
     )
 
 

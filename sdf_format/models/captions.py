@@ -37,8 +37,7 @@ def folder() -> Path:
     if found is None or not checkpoint.tensor_files(found, None):
         raise MissingModel(
             f"the captioner {REPOSITORY} (about {GIGABYTES:g} GB) is not in a folder {own} of SDF_MODEL_DIR nor in the "
-            "hub's cache; "
-            "set SDF_DOWNLOAD=1 to have it fetched, or give a prompt of your own"
+            "hub's cache; set SDF_DOWNLOAD=1 to have it fetched, or give a prompt of your own"
         )
     return found
 

@@ -100,8 +100,7 @@ def settings_of(folder: Path) -> Settings:
     if network.get("in_channels", wanted) != wanted:
         raise MissingModel(
             f"§4.4 {folder}: the network takes {network['in_channels']} channels and the autoencoder gives {wanted}: "
-            "it is for "
-            "inpainting or editing, which has no adapter here"
+            "it is for inpainting or editing, which has no adapter here"
         )
     if NETWORKS[pipeline] == "unet":
         if extras := [name for name in EXTRAS if network.get(name)]:

@@ -135,10 +135,9 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
         if folder is None:
             raise MissingModel(
                 f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about "
-                f"{source.gigabytes:g} GB "
-                f"({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download {repository} --local-dir "
-                f"DIR/{own}'), or set "
-                "SDF_DOWNLOAD=1 to have them fetched; `pip install sdf-format[stable]` brings what loads them"
+                f"{source.gigabytes:g} GB ({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download "
+                f"{repository} --local-dir DIR/{own}'), or set SDF_DOWNLOAD=1 to have them fetched; `pip install "
+                "sdf-format[stable]` brings what loads them"
             )
         folders.append(folder)
     wrong = checkpoint.differences(checkpoint.settings_of(folders[0]), source.settings)
@@ -207,8 +206,7 @@ def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
     raise MissingModel(
         f"§3.3 the file was made with {spec.name} weights {header.weights.hex()}; here are "
         f"{', '.join(h[:HASH_SHORT].hex() for h in here.values()) or 'none as safetensors'}: the same model from "
-        "another "
-        "release, or in another precision"
+        "another release, or in another precision"
     )
 
 
@@ -230,8 +228,7 @@ def _unregistered(header: Header) -> ResolvedModel:
             continue  # a folder that is no use to this file
     raise MissingModel(
         f"§3.3 the file needs unregistered weights with SHA-256 {header.weights.hex()}; here are "
-        f"{', '.join(here) or 'none'}. "
-        "Name the parent of their folder in SDF_MODEL_DIR"
+        f"{', '.join(here) or 'none'}. Name the parent of their folder in SDF_MODEL_DIR"
     )
 
 
@@ -249,8 +246,7 @@ def load(which: ResolvedModel | int, device: str) -> Model:
                 if not _loaded:
                     raise Unsupported(
                         f"{found.spec.name} does not fit into the memory of {device}; SDF_OFFLOAD=1 keeps its layers "
-                        "in main "
-                        f"memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}"
+                        f"in main memory, SDF_DTYPE=float16 halves it: {str(error).splitlines()[0]}"
                     ) from error
                 _loaded.clear()  # it may fit where others were
             if not _loaded:

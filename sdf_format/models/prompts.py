@@ -102,8 +102,7 @@ def embed(
     except torch.OutOfMemoryError as error:
         raise Unsupported(
             f"the text encoders in {folder} do not fit into the memory of {device}; SDF_OFFLOAD=1 runs them on the "
-            "CPU: "
-            f"{str(error).splitlines()[0]}"
+            f"CPU: {str(error).splitlines()[0]}"
         ) from error
     except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
         without = f", which is without {', '.join(absent)}," if absent else ""
