@@ -96,7 +96,7 @@ class Builder:
 
     def constant(self, values: Any, dtype: type = np.float32) -> str:
         """A small tensor inside the graph; equal ones are one."""
-        array = np.asarray(values, dtype)
+        array: np.ndarray = np.asarray(values, dtype)
         name = f"{array.dtype}{list(array.shape)}:{array.tobytes().hex()[:64]}"
         self.initializers.setdefault(name, numpy_helper.from_array(array, name))
         return name
