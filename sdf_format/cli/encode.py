@@ -66,9 +66,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     model = command.add_argument_group("model")
     model.add_argument("--model", help="default sdf-tiny-1, which comes with the package")
     options.add_device(model)
-    model.add_argument(
-        "--prompt", help="what the model is told of the picture; kept in the file; models of diffusers only"
-    )
+    model.add_argument("--prompt", help="a text that conditions the model; kept in the file; models of diffusers only")
     model.add_argument(
         "--caption", action="store_true", help="have BLIP write the prompt; its weights must be here, or SDF_DOWNLOAD=1"
     )

@@ -142,7 +142,7 @@ LowbitParameters = Struct(
 class Conditioning:
     """§5.2.
 
-    What the model is told in words, and how closely it follows: 1 as it stands; for the walk and for the denoiser.
+    The words that condition the model, and how closely it follows: 1 as it stands; for the walk and for the denoiser.
     """
 
     prompt: str = ""

@@ -72,7 +72,7 @@ def clean_of_velocity(w: T, velocity: T, s: float) -> T:
 
 
 class Timesteps:
-    """A discrete variance-preserving schedule made continuous: the network is told the very level that its input has.
+    """A discrete variance-preserving schedule made continuous: the network takes the very level that its input has.
 
     Timestep t (from 0) is the level after t + 1 betas; between timesteps ln sigma is linear in t. Rescaled to zero
     terminal SNR (Lin et al. 2024), the roots of abar are shifted and scaled so that the first is what it was and the

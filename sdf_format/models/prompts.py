@@ -1,4 +1,4 @@
-"""What a network is told besides the latent: embeddings of a prompt, made by the pipeline's own code and text encoders.
+"""What a network is conditioned on besides the latent: a prompt's embeddings, by the pipeline's own code and encoders.
 
 The text encoders are loaded for one prompt and dropped: Flux's take 10 GB that the walk does not need. A folder without
 any gives zeros.
@@ -20,7 +20,7 @@ from sdf_format.errors import MissingModel, Unsupported
 from sdf_format.models.checkpoint import TEXT, Checkpoint, read_json
 
 CLIP_TOKENS = 77
-AESTHETIC = 6.0  # what SDXL's refiner is told of a picture's beauty; its pipeline's default
+AESTHETIC = 6.0  # what SDXL's refiner takes for a picture's beauty; its pipeline's default
 REFINING = "StableDiffusionXLImg2ImgPipeline"
 BASE_NUMBERS, REFINER_NUMBERS = 6, 5  # micro-conditioning: sizes and crop; size, crop and aesthetic score
 SHARED = "txt_ids"
@@ -68,7 +68,7 @@ def embed(
     name = REFINING if refiner else pipeline
     if checkpoint is None or folder is None or not any((folder / name).is_dir() for name in TEXT):
         if any(prompts):
-            raise MissingModel(f"§4.4 {folder} has no text encoder, so it cannot be told a prompt")
+            raise MissingModel(f"§4.4 {folder} has no text encoder, so it takes no prompt")
         return [nothing(name, network, refiner, device, tokens)]
     absent = [
         n

@@ -22,7 +22,7 @@ from sdf_format.models.prompts import AESTHETIC, REFINING, Condition
 
 REFINER_SHARE = 0.2  # of the timesteps, the cleanest, belong to SDXL's refiner
 GUIDED_BY_INPUT = "guidance_embeds"
-# a condition's mark: (pixels a cell, for a refiner) of a network that is told the picture's size
+# a condition's mark: (pixels a cell, for a refiner) of a network conditioned on the picture's size
 SIZED = "sized"
 PROMPTS_KEPT = 64  # embeddings, 0.2 to 4 MB each
 Forward = Callable[[torch.nn.Module, Tensor, Tensor, Condition, Tensor], Tensor]
@@ -171,7 +171,7 @@ def load(checkpoint: Checkpoint, device: str) -> Stable:
 
 @dataclass(frozen=True)
 class Request:
-    """One input of a network: a tile, its noise level, and what the network is told."""
+    """One input of a network: a tile, its noise level, and what the network is conditioned on."""
 
     y: Tensor
     sigma: float
@@ -183,7 +183,7 @@ class Request:
 class Stable:
     """A pipeline of diffusers.  `conditioned` binds a prompt; without it the prompt is empty.
 
-    checkpoint  None: there are no text encoders; tokens: how many of nothing networks are told then
+    checkpoint  None: there are no text encoders; tokens: how many of nothing condition networks then
     """
 
     prompt, guidance = "", 1.0
@@ -286,7 +286,7 @@ class Stable:
         return [answers[i] for i in range(len(requests))]
 
     def _conditions(self, requests: Sequence[Request]) -> dict[tuple[str, bool], Condition]:
-        """What the networks are told, by prompt; text encoders are loaded once for all prompts that are new."""
+        """What the networks are conditioned on, by prompt; text encoders are loaded once for all prompts that are new."""
         wanted = dict.fromkeys((q.prompt, q.refines) for q in requests)
         with prompts.one_at_a_time:
             for refines in (False, True):

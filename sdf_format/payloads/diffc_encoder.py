@@ -1,5 +1,7 @@
-"""Kind diffc as the codec has it (§5.2): what a caller may wish for, schedule, coder and payload size to suit, the
-model told its prompt.
+"""Kind diffc as the codec has it (§5.2).
+
+Options, schedule, coder and payload size that suit a picture; the model conditioned on its prompt; decoding, drafts and
+samples.
 """
 
 from __future__ import annotations

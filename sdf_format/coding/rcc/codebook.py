@@ -1,8 +1,8 @@
-"""The sign code in which trellis and tree spell their branches (§6.3.1, §6.3.6, §6.3.7).
+"""The sign code of the branches of trellis and tree (§6.3.1, §6.3.6, §6.3.7).
 
 Branch b of a step owns D / R places of the mixing order. Word w of its codebook is B_b * code(w): shared signs B_b,
 times the codeword of w in a fixed linear code. So the inner products of a branch with all 2^L words are one fast
-Walsh-Hadamard transform, and the receiver spells one word a branch in O(D). Mixing makes normals of the signs: each
+Walsh-Hadamard transform, and the receiver expands one word a branch in O(D). Mixing makes normals of the signs: each
 number of z is a sum of 65,536 of them, and the length of z is always the same.
 """
 
