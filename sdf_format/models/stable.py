@@ -286,7 +286,7 @@ class Stable:
         return [answers[i] for i in range(len(requests))]
 
     def _conditions(self, requests: Sequence[Request]) -> dict[tuple[str, bool], Condition]:
-        """What the networks are conditioned on, by prompt; text encoders are loaded once for all prompts that are new."""
+        """Conditions of the networks by prompt; text encoders are loaded once for all prompts that are new."""
         wanted = dict.fromkeys((q.prompt, q.refines) for q in requests)
         with prompts.one_at_a_time:
             for refines in (False, True):
