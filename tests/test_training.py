@@ -10,11 +10,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from pictures import picture
+from pictures import picture  # tests/pictures.py
 from PIL import Image, ImageOps
+from torch._subclasses import FakeTensorMode
 
-from sdf_format.models.tiny_net import TinyNet
-from sdf_format.training import card, fit, plot, prepare
+from sdf_format.models.gated_net import Depthwise, GatedNet
+from sdf_format.training import card, drawings, fit, pictures, plot, prepare, shards
 
 
 def photograph(seed: int, side: int = 300) -> Image.Image:
@@ -71,72 +72,235 @@ def test_preparation_leaves_out_what_should_not_be_trained_on(tmp_path, capsys):
         prepare.main([*command, f"{tmp_path}/out"])  # never into a folder with files
 
 
-def test_a_run_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
+SMALL = [
+    "--widths",
+    "16",
+    "16",
+    "16",
+    "--depths",
+    "1",
+    "1",
+    "1",
+    "1",
+    "1",
+    "--batch",
+    "4",
+    "--crop",
+    "64",
+    "--drawings",
+    "3",
+    "--device",
+    "cpu",
+    "--no-compile",
+]
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """A folder of three photographs, one of them held out; one thread, so that sums come in one order."""
     (tmp_path / "data").mkdir()
     for seed in range(3):
         photograph(seed, 260).save(tmp_path / f"data/{seed}.png")
     monkeypatch.setattr(fit, "VALIDATION", 1)
-    monkeypatch.setattr(fit, "TinyNet", lambda: TinyNet(outer=16, inner=16, embedding=8))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
+    yield tmp_path / "data"
+    torch.set_num_threads(threads)
 
-        def command(run: str) -> list[str]:
-            return [
-                "--data",
-                f"{tmp_path}/data",
-                "--run",
-                f"{tmp_path}/{run}",
-                "--steps",
-                "4",
-                "--batch",
-                "2",
-                "--crop",
-                "32",
-                "--save-minutes",
-                "0",
-                "--device",
-                "cpu",
-            ]
 
-        fit.main(command("straight"))
-        validate, calls = fit.validate, []
+def test_a_run_that_was_stopped_goes_on_as_it_would_have(photographs, tmp_path, monkeypatch):
+    def command(run: str) -> list[str]:
+        return ["--data", str(photographs), "--run", f"{tmp_path}/{run}", "--steps", "4", "--save-minutes", "0", *SMALL]
 
-        def interrupted(*given):
-            """The checkpoint is written before; this is Ctrl-C after the second one."""
-            calls.append(given)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-            return validate(*given)
+    fit.main(command("straight"))
+    validate, calls = fit.validate, []
 
-        monkeypatch.setattr(fit, "validate", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit.main(command("stopped"))
-        monkeypatch.setattr(fit, "validate", validate)
+    def interrupted(*given):
+        """The checkpoint is written before; this is Ctrl-C after the second one."""
+        calls.append(given)
+        if len(calls) == 3:  # every checkpoint is judged on photographs and on drawings
+            raise KeyboardInterrupt
+        return validate(*given)
+
+    monkeypatch.setattr(fit, "validate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         fit.main(command("stopped"))
-    finally:
-        torch.set_num_threads(threads)
+    monkeypatch.setattr(fit, "validate", validate)
+    assert torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)["step"] == 2
+    fit.main(command("stopped"))
     a, b = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("straight", "stopped"))
     assert a["step"] == b["step"] == 4 and a["average"] == b["average"]
     for name, value in a["ema"].items():
         assert torch.equal(value, b["ema"][name]), name
     plot.main([f"{tmp_path}/straight/log.jsonl", "--out", f"{tmp_path}/log.svg"])
     assert "<svg" in (tmp_path / "log.svg").read_text()
-    (tmp_path / "data/MANIFEST.json").write_text(json.dumps([{"source": "made", "licence": "CC0"}] * 3))
+    (photographs / "MANIFEST.json").write_text(json.dumps([{"source": "made", "licence": "CC0"}] * 3))
     written = tmp_path / "card.md"
     for _ in range(2):  # writing again changes nothing
-        card.main(["--run", f"{tmp_path}/straight", "--data", f"{tmp_path}/data", f"{written}"])
+        card.main(["--run", f"{tmp_path}/straight", "--data", str(photographs), f"{written}"])
         text = written.read_text()
         weights = (tmp_path / "straight/weights.safetensors").read_bytes()
-        assert f"{sum(p.numel() for p in TinyNet(outer=16, inner=16, embedding=8).parameters()):,} parameters" in text
+        count = sum(p.numel() for p in GatedNet((16, 16, 16), (1, 1, 1, 1, 1)).parameters())
+        assert f"{count:,} parameters" in text
         assert (
             hashlib.sha256(weights).hexdigest() in text
             and "| 3 | made | CC0 |" in text
             and text.count("## ") == 0
             and "steps 4" in text
         )
-        assert text.count("| 20 |") == 1
+        assert text.count("| -5 |") == 1
     written.write_text("no marks")
     with pytest.raises(SystemExit):
-        card.main(["--run", f"{tmp_path}/straight", "--data", f"{tmp_path}/data", f"{written}"])
+        card.main(["--run", f"{tmp_path}/straight", "--data", str(photographs), f"{written}"])
     assert written.read_text() == "no marks"
+
+
+def test_a_run_of_minutes_from_shards_is_worth_its_start(photographs, tmp_path, capsys):
+    """The rehearsal of docs/training.md, shorter."""
+    shards.main(["--data", str(photographs), "--out", f"{tmp_path}/shards", "--megabytes", "0.5"])
+    files = sorted((tmp_path / "shards").iterdir())
+    assert len(files) >= 2 and all(f.stat().st_size <= 500_000 for f in files)
+    from_shards = pictures.load_photographs(None, files)
+    assert [i.tobytes() for i in from_shards] == [i.tobytes() for i in pictures.load_photographs(photographs)]
+    fit.main(
+        [
+            "--shards",
+            *map(str, files),
+            "--run",
+            f"{tmp_path}/run",
+            "--minutes",
+            "0.1",
+            "--save-minutes",
+            "0.03",
+            "--rate",
+            "0.01",
+            *SMALL,
+        ]
+    )
+    rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert len(rows) >= 2 and rows[-1]["step"] > rows[0]["step"]
+    assert set(rows[-1]["at"]) == set(rows[-1]["drawings"]) == {"0.02", "0.05", "0.1", "0.2", "0.4", "0.8"}
+    assert all(f.stat().st_size < 16e6 for f in (tmp_path / "run").iterdir())
+
+
+def test_training_lowers_the_error(photographs, tmp_path):
+    fit.main(
+        [
+            "--data",
+            str(photographs),
+            "--run",
+            f"{tmp_path}/run",
+            "--steps",
+            "60",
+            "--save-minutes",
+            "9",
+            "--rate",
+            "0.02",
+            *SMALL,
+        ]
+    )
+    after = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
+    fit.main(
+        [
+            "--data",
+            str(photographs),
+            "--run",
+            f"{tmp_path}/none",
+            "--steps",
+            "1",
+            "--save-minutes",
+            "9",
+            "--rate",
+            "1e-9",
+            *SMALL,
+        ]
+    )
+    before = json.loads((tmp_path / "none/log.jsonl").read_text().splitlines()[-1])
+    assert np.mean(after["relative"]) < 0.97 * np.mean(before["relative"])
+
+
+def test_a_step_touches_nothing_but_its_device(photographs, tmp_path):
+    """With fake CUDA tensors, whatever had stayed behind on the CPU meets a tensor of another device: PyTorch refuses."""
+    args = fit.parser().parse_args(["--data", str(photographs), "--run", f"{tmp_path}/run", *SMALL])
+    run = fit.Run(args, pictures.load_photographs(photographs))
+    with FakeTensorMode(allow_non_fake_inputs=False) as mode:
+        device = torch.device("cuda")
+        moved = fit.Run.__new__(fit.Run)
+        moved.__dict__.update(run.__dict__, device=device)
+        moved.matrix = mode.from_tensor(run.matrix).to(device)
+        for name in ("photographs", "drawings"):
+            own = pictures.Pictures.__new__(pictures.Pictures)
+            own.__dict__.update({k: mode.from_tensor(v).to(device) for k, v in getattr(run, name).__dict__.items()})
+            setattr(moved, name, own)
+        moved.net = fit.GatedNet(args.widths, args.depths, args.kernels).to(device)
+        moved.optimisers = fit.optimisers(moved.net, args.rate)
+        moved.ema = {k: v.detach().clone() for k, v in moved.net.state_dict().items()}
+        loss = moved.advance(0.0)
+        assert loss.device.type == "cuda" and loss.shape == ()
+        assert {v.device.type for v in moved.ema.values()} == {"cuda"}
+
+
+def test_weak_channels_are_left_alone_until_their_turn():
+    net = GatedNet((16, 16, 16), (1, 1, 1, 1, 1))
+    net.variance.copy_(torch.linspace(0.001, 2, 192))
+    level = torch.tensor([-1.0, 2.0])
+    wanted = (level.double().exp()[:, None] - 0.3 / net.variance.double()).clamp(min=0)
+    assert torch.allclose(net.precision(level).double(), wanted, rtol=1e-4, atol=1e-5)
+    assert (net.precision(level) == 0).sum(dim=1).tolist()[0] > (net.precision(level) == 0).sum(dim=1).tolist()[1] > 0
+
+
+def test_an_untrained_network_is_the_wiener_filter():
+    net = GatedNet((16, 16, 16), (1, 1, 1, 1, 1)).eval()
+    net.variance.copy_(torch.linspace(0.01, 3, 192))
+    clean, level = torch.randn(2, 5, 6, 192), torch.tensor([0.5, 3.0])
+    t = net.precision(level)[:, None, None, :]
+    total = t * clean + t.sqrt() * torch.randn_like(clean)
+    assert torch.allclose(net(total, level), net.variance * total / (net.variance * t + 1), atol=1e-6)
+
+
+def test_shifted_products_are_the_depthwise_convolution():
+    for kernel in (3, 5):
+        layer = Depthwise(8, kernel)
+        x = torch.randn(2, 6, 7, 8)
+        assert torch.allclose(layer.train()(x), layer.eval()(x), atol=1e-6)
+
+
+def test_crops_are_pixels_of_the_pictures():
+    images = [picture(70, 50, 1), picture(40, 90, 2)]
+    held = pictures.Pictures(images, torch.device("cpu"))
+    crops = held.crops(64, 32, torch.Generator().manual_seed(3)).numpy()
+    found = set()
+    for crop in crops:
+        for number, image in enumerate(np.asarray(i) for i in images):
+            for mirrored in (False, True):
+                own = crop[:, ::-1] if mirrored else crop
+                windows = np.lib.stride_tricks.sliding_window_view(image, (32, 32, 3))[:, :, 0]
+                if (windows == own).all(axis=(2, 3, 4)).any():
+                    found.add((number, mirrored))
+                    break
+    assert found == {(0, False), (0, True), (1, False), (1, True)}
+
+
+def test_levels_are_drawn_from_the_middle_more_often():
+    drawn = torch.cat([fit.draw_levels(16, torch.Generator().manual_seed(i), torch.device("cpu")) for i in range(200)])
+    low, high = fit.MIDDLE
+    inside = ((drawn >= low) & (drawn <= high)).double().mean()
+    whole = fit.LEVELS[1] - fit.LEVELS[0]
+    assert abs(inside - (fit.MIDDLE_SHARE + (1 - fit.MIDDLE_SHARE) * (high - low) / whole)) < 0.02
+    assert fit.LEVELS[0] <= drawn.min() < fit.LEVELS[0] + 0.2 and fit.LEVELS[1] - 0.2 < drawn.max() <= fit.LEVELS[1]
+
+
+def test_drawings_are_of_every_kind_and_the_same_for_a_seed():
+    for draw, _ in drawings.KINDS:
+        one, two = (draw(np.random.default_rng(5), 96) for _ in range(2))
+        assert one.size == (96, 96) and one.mode == "RGB" and one.tobytes() == two.tobytes()
+
+
+def test_a_photograph_that_fits_no_shard_is_an_error():
+    sizes = [5, 1, 1, 1, 3, 2]
+    dealt = shards.deal(sizes, 5)
+    assert sorted(i for shard in dealt for i in shard) == list(range(6)) and all(
+        sum(sizes[i] for i in shard) <= 5 for shard in dealt
+    )
+    with pytest.raises(ValueError, match="6 bytes"):
+        shards.deal([6, 1], 5)

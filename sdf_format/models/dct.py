@@ -30,7 +30,7 @@ def dct_matrix(size: int = BLOCK) -> Tensor:
     return rows * math.sqrt(2 / size)
 
 
-def _matrix(size: int = BLOCK) -> Tensor:
+def matrix(size: int = BLOCK) -> Tensor:
     """192x192: channel (colour, v, u) from the pixel (colour, y, x) of a block."""
     dct = dct_matrix(size)
     return torch.kron(colour_matrix(), torch.kron(dct, dct)).float()
@@ -39,7 +39,7 @@ def _matrix(size: int = BLOCK) -> Tensor:
 def forward(pixels: Tensor) -> Tensor:
     """(B, 3, 8h, 8w) pixels in [-1, 1] to (B, 192, h, w) unweighted coefficients in [-13.9, 13.9]."""
     blocks = torch.nn.functional.pixel_unshuffle(pixels, BLOCK)
-    return torch.einsum("kc,bchw->bkhw", _matrix().to(pixels), blocks)
+    return torch.einsum("kc,bchw->bkhw", matrix().to(pixels), blocks)
 
 
 def inverse(coefficients: Tensor, reduce: int = 1) -> Tensor:
@@ -50,5 +50,5 @@ def inverse(coefficients: Tensor, reduce: int = 1) -> Tensor:
     side = BLOCK // reduce
     batch, _, height, width = coefficients.shape
     low = coefficients.view(batch, 3, BLOCK, BLOCK, height, width)[:, :, :side, :side].flatten(1, 3) / reduce
-    blocks = torch.einsum("kc,bkhw->bchw", _matrix(side).to(coefficients), low)
+    blocks = torch.einsum("kc,bkhw->bchw", matrix(side).to(coefficients), low)
     return torch.nn.functional.pixel_shuffle(blocks, side)

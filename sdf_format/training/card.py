@@ -39,8 +39,8 @@ def figures(run: Path, data: Path) -> Iterator[str]:
     yield (
         '\nHeld-out photographs, ideal coding, posterior mean; "relative" is squared error over the Wiener filter\'s.\n'
     )
-    yield "| noise | bits per pixel | PSNR | relative |\n|---|---|---|---|"
-    for row in zip(last["sigma"], last["bpp"], last["psnr"], last["relative"]):
+    yield "| ln T | bits per pixel | PSNR | relative |\n|---|---|---|---|"
+    for row in zip(last["level"], last["bpp"], last["psnr"], last["relative"]):
         yield "| {:g} | {:.4f} | {:.2f} | {:.3f} |".format(*row)
     yield "\n| photographs | source | licence |\n|---|---|---|"
     manifest = json.loads((data / "MANIFEST.json").read_text())

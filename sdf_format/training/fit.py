@@ -1,8 +1,10 @@
-"""Train the embedded model: `python -m sdf_format.training.fit --data DIR --run DIR`.
+"""Train the embedded model: `python -m sdf_format.training.fit --data DIR --run DIR`, or `--shards FILE...` in place of
+`--data`.
 
-The loss is the number of bits that DiffC will spend, as a fraction of what a Wiener filter would spend at the same
-noise level: squared error over sigma^2 (the I-MMSE rate), sigma uniform in log over the range that payloads cover. Stop
-it at any time and start it again with the same arguments: it goes on from the last checkpoint.
+Everything lives on the device, a CPU or a GPU: pictures, crops, noise, averages, validation. The loss is the squared
+error of the posterior mean over the Wiener filter's at the same noise level, which is also the share of its bits
+(I-MMSE). A run that was stopped goes on from its last checkpoint, when started with the same arguments, as if it had
+not been.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,199 +24,318 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdf_format.models import dct
-from sdf_format.models.tiny_net import SIGMA, TinyNet
+from sdf_format.models.gated_net import LEVELS, GatedNet
+from sdf_format.training.drawings import drawing
+from sdf_format.training.pictures import Pictures, latents, load_photographs, scaled
 
 VALIDATION = 48  # photographs held out, spread evenly over the folder
-FLATTENING, CHROMA = 0.45, 0.75  # docs/experiments.md, "weights"
+DRAWN = 1 / 8  # share of made-up pictures: text, flat shapes, user interfaces
+MIDDLE, MIDDLE_SHARE = (-1.5, 6.5), 0.75  # ln T that is drawn more often: docs/experiments.md, "noise range"
+ADAM_SHARE = 0.4  # learning rate of AdamW's parameters over that of Muon's matrices
+RATES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # bits per pixel that the report names
 
 
-def load_photographs(folder: Path) -> list[Image.Image]:
-    """Every photograph of the folder, decoded, RGB, sorted by name."""
-    return [
-        Image.open(f).convert("RGB")
-        for f in sorted(folder.iterdir())
-        if f.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
-    ]
-
-
-def to_pixels(images: list[Image.Image]) -> Tensor:
-    """(B, 3, H, W) in [-1, 1] from images of one size."""
-    return torch.from_numpy(np.stack([np.asarray(i) for i in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A square of `size` pixels, half the time from up to 2.2 times as much picture, flipped at random."""
-    zoom = 1.0 if rng.random() < 0.5 else rng.uniform(1.0, 2.2)
-    side = min(round(size * zoom), *image.size)
-    left, top = (int(rng.integers(0, extent - side + 1)) for extent in image.size)
-    crop = image.crop((left, top, left + side, top + side))
-    if side != size:
-        crop = crop.resize((size, size), Image.Resampling.LANCZOS)
-    return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
-
-
-def statistics(images: list[Image.Image]) -> tuple[Tensor, Tensor]:
-    """(variance, weight) of the 192 channels, from 256x256 centres.
-
-    The weight falls with frequency as the standard deviation to the power FLATTENING: isotropic noise then comes nearer
-    to reverse water-filling. The means of blocks are predictable from their neighbours, so they weigh as the first
-    frequencies do.
-    """
-    total = torch.zeros(dct.CHANNELS, dtype=torch.float64)
+def statistics(images: list[Image.Image], matrix: Tensor) -> Tensor:
+    """(192,) second moment of every DCT channel, from the 256x256 centres of photographs."""
+    total = torch.zeros(dct.CHANNELS, dtype=torch.float64, device=matrix.device)
     for image in images:
-        left, top = (extent // 2 - 128 for extent in image.size)
-        c = dct.forward(to_pixels([image.crop((left, top, left + 256, top + 256))]))
-        total += c.double().square().mean(dim=(0, 2, 3))
-    moment = total / len(images)
-    spread = moment.view(3, -1).clone()
-    spread[:, 0] = 1.5 * spread[:, 1]
-    weight = (spread / spread[0, 1]) ** (FLATTENING / 2)
-    weight[1:] *= CHROMA
-    return (moment * weight.flatten() ** 2).float(), weight.flatten().float()
+        total += latents(centre(image, 256).to(matrix.device), matrix).double().square().mean(dim=(0, 1, 2))
+    return (total / len(images)).float()
 
 
-def relative_bits(net: TinyNet, clean: Tensor, sigma: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """(B,) bits spent at sigma over the Wiener filter's expected bits there."""
-    y = clean + sigma * torch.randn(clean.shape, generator=generator)
-    share = net.variance / (net.variance + sigma.view(-1, 1) ** 2)
-    error = (net(y, sigma) - clean).square().mean(dim=(2, 3)).sum(dim=1) / sigma.view(-1) ** 2
-    return error / share.sum(dim=1)
+def centre(image: Image.Image, size: int) -> Tensor:
+    """(1, size, size, 3) uint8 from the middle of a photograph."""
+    left, top = (extent // 2 - size // 2 for extent in image.size)
+    return torch.from_numpy(np.array(image.crop((left, top, left + size, top + size))))[None]
+
+
+def draw_levels(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """(count,) ln T, stratified; MIDDLE_SHARE of them in MIDDLE, the rest over the whole range."""
+    u = (torch.arange(count, device=device) + torch.rand(1, generator=generator, device=device)) / count
+    low, high = LEVELS
+    inner = MIDDLE[0] + (MIDDLE[1] - MIDDLE[0]) * u / MIDDLE_SHARE
+    outer = low + (high - low) * (u - MIDDLE_SHARE) / (1 - MIDDLE_SHARE)
+    return torch.where(u < MIDDLE_SHARE, inner, outer)
+
+
+def observed(net: GatedNet, clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """What was seen of a latent (B, h, w, 192) at ln T (B,): t clean + sqrt(t) normal."""
+    t = net.precision(level)[:, None, None, :]
+    noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+    return t * clean + t.sqrt() * noise
+
+
+def relative_error(net: GatedNet, clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """(B,) squared error of the prediction over the Wiener filter's expected one."""
+    wiener = (net.variance / (net.variance * net.precision(level) + 1)).sum(dim=1)
+    error = (net(observed(net, clean, level, generator), level) - clean).square().mean(dim=(1, 2)).sum(dim=1)
+    return error / wiener
 
 
 @torch.no_grad()
-def validate(net: TinyNet, clean: Tensor, levels: int = 14) -> dict[str, list[float]]:
-    """Bits per pixel (integral of mmse, Guo-Shamai-Verdu) and RGB PSNR of the posterior mean, by noise level."""
-    sigmas = torch.exp(torch.linspace(math.log(SIGMA[1]), math.log(SIGMA[0]), levels))
-    generator = torch.Generator().manual_seed(1)
-    bpp, psnr, relative, spent, before = [], [], [], 0.0, 0.0
-    for s in sigmas:
-        y = clean + s * torch.randn(clean.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            estimate = net(y, s.expand(len(y), 1, 1, 1))
-        error = estimate - clean
-        mse = error.square().sum(dim=1).mean().item()  # per position, weighted
-        precision = 1 / s.item() ** 2
-        spent += (precision - before) * mse / 2 / math.log(2)  # as if the step were sent with this estimate
-        before = precision
-        pixel = (error / net.weight[:, None, None]).square().mean().item()
-        bpp.append(round(spent / 64, 5))
-        psnr.append(round(10 * math.log10(4 / pixel), 3))
-        share = net.variance / (net.variance + s**2)
-        relative.append(round(mse * precision / share.sum().item(), 4))
-    return {"sigma": [round(s.item(), 4) for s in sigmas], "bpp": bpp, "psnr": psnr, "relative": relative}
+def validate(net: GatedNet, pixels: Tensor, matrix: Tensor, spacing: float = 1.0) -> dict[str, Any]:
+    """Ideal bits and RGB PSNR of the posterior mean over held-out pictures (N, H, W, 3), by level, and PSNR at RATES.
+
+    Bits are the integral of the error over the precision (Guo, Shamai and Verdu 2005), in steps of `spacing` nat, each
+    with the prediction at its end.
+    """
+    device = pixels.device
+    generator = torch.Generator(device).manual_seed(1)
+    levels = np.arange(LEVELS[0], LEVELS[1] + 1e-9, spacing)
+    before = torch.zeros(dct.CHANNELS, device=device)
+    spent, bpp, psnr, relative = 0.0, [], [], []
+    for value in levels:
+        level = torch.full((1,), float(value), device=device)
+        error = torch.zeros(dct.CHANNELS, device=device)
+        for part in pixels.split(8):
+            clean = latents(part, matrix)
+            own = level.expand(len(clean))
+            with torch.autocast(device.type, torch.bfloat16):
+                estimate = net(observed(net, clean, own, generator), own)
+            error += (estimate - clean).square().sum(dim=(0, 1, 2))
+        error /= len(pixels) * clean.shape[1] * clean.shape[2]
+        t = net.precision(level)[0]
+        spent += ((t - before) * error).sum().item() / 2 / math.log(2) / dct.BLOCK**2
+        before = t
+        bpp.append(round(spent, 5))
+        psnr.append(round(10 * math.log10(4 / error.mean().item()), 3))
+        relative.append(round((error.sum() / (net.variance / (net.variance * t + 1)).sum()).item(), 4))
+    at = [round(float(np.interp(math.log(rate), np.log(np.maximum(bpp, 1e-9)), psnr)), 2) for rate in RATES]
+    return {
+        "at": dict(zip(map(str, RATES), at)),
+        "level": [round(float(v), 3) for v in levels],
+        "bpp": bpp,
+        "psnr": psnr,
+        "relative": relative,
+    }
 
 
 def export(state: dict[str, Tensor], path: Path) -> None:
     """bfloat16 weights, float32 statistics, in one safetensors file."""
-    keep = ("variance", "weight")
-    save_file({k: v.float().contiguous() if k in keep else v.bfloat16().contiguous() for k, v in state.items()}, path)
+    save_file(
+        {k: v.cpu().contiguous() if k == "variance" else v.bfloat16().cpu().contiguous() for k, v in state.items()},
+        path,
+    )
+
+
+def optimisers(net: GatedNet, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, AdamW for everything else."""
+    inner = [
+        p
+        for name, p in net.named_parameters()
+        if p.ndim == 2 and name.startswith(("blocks", "down", "up")) and "film" not in name
+    ]
+    known = {id(p) for p in inner}
+    rest = [p for p in net.parameters() if id(p) not in known]
+    made = [
+        torch.optim.Muon(inner, lr=rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate * ADAM_SHARE, betas=(0.9, 0.99), weight_decay=1e-3),
+    ]
+    for group in (g for optimiser in made for g in optimiser.param_groups):
+        group["initial_lr"] = group["lr"]
+    return made
+
+
+def rate_at(step: int, progress: float, cooldown: float) -> float:
+    """Share of the full learning rate: a rise over 100 steps, constant, then a straight fall over the last part of the
+    run.
+    """
+    return min(1.0, (step + 1) / 100) * min(1.0, max(0.0, (1 - progress) / cooldown) if cooldown else 1.0)
+
+
+class Run:
+    """A network in training, all its state on one device."""
+
+    def __init__(self, args: argparse.Namespace, images: list[Image.Image]):
+        self.args, self.device = args, torch.device(args.device)
+        self.matrix = dct.matrix().to(self.device)
+        torch.manual_seed(args.seed)
+        held = images[:: max(1, len(images) // VALIDATION)][:VALIDATION]
+        self.held = torch.cat([torch.from_numpy(np.array(i.crop((0, 0, 256, 256))))[None] for i in held]).to(
+            self.device
+        )
+        own = [i for i in images if not any(i is h for h in held)] or held
+        rng = np.random.default_rng(args.seed)
+        self.drawn_held = torch.cat([torch.from_numpy(np.array(drawing(rng, 256)))[None] for _ in range(16)]).to(
+            self.device
+        )
+        self.photographs = Pictures(scaled(own, args.crop), self.device)
+        self.drawings = Pictures((drawing(rng) for _ in range(args.drawings)), self.device) if args.drawings else None
+        self.net = GatedNet(args.widths, args.depths, args.kernels, args.kappa).to(self.device)
+        self.net.variance.copy_(statistics(own[::8], self.matrix))
+        if args.compile:  # block by block: blocks of one shape share their code
+            torch._dynamo.config.recompile_limit = 64
+            for block in (b for level in self.net.blocks for b in level):
+                block.compile(dynamic=False)
+        self.optimisers = optimisers(self.net, args.rate)
+        self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.step, self.elapsed, self.average = 0, 0.0, 0.0
+        if args.start and not self.checkpoint.exists():
+            from safetensors.torch import load_file
+
+            started = {k: v.float() for k, v in load_file(args.start).items()}
+            self.net.load_state_dict(started)
+            self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.args.run / "checkpoint.pt"
+
+    def batch(self, generator: torch.Generator) -> Tensor:
+        """(batch, h, w, 192) clean latents: photographs, and DRAWN of them made up."""
+        args = self.args
+        drawn = round(args.batch * DRAWN) if self.drawings else 0
+        crops = [self.photographs.crops(args.batch - drawn, args.crop, generator)]
+        if drawn and self.drawings:
+            crops.append(self.drawings.crops(drawn, args.crop, generator))
+        clean = latents(torch.cat(crops), self.matrix)
+        order = torch.randperm(args.batch, generator=generator, device=self.device)
+        return clean[order]  # levels are stratified in order
+
+    def advance(self, progress: float) -> Tensor:
+        """One step; the batch's loss, still on the device."""
+        args = self.args
+        share = rate_at(self.step, progress, args.cooldown)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * share
+        # From the step's number alone, so that a run that was stopped goes on as it would have.
+        generator = torch.Generator(self.device).manual_seed(args.seed * 1_000_003 + self.step)
+        clean = self.batch(generator)
+        level = draw_levels(len(clean), generator, self.device)
+        self.net.train()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss = relative_error(self.net, clean, level, generator).mean()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.step += 1
+        decay = min(0.999, 1 - 10 / (self.step + 10))
+        with torch.no_grad():
+            own = self.net.state_dict()
+            torch._foreach_lerp_(list(self.ema.values()), [own[k] for k in self.ema], 1 - decay)
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "ema": self.ema,
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "average": self.average,
+        }
+
+    def resume(self) -> None:
+        """From the run's checkpoint, if there is one."""
+        if not self.checkpoint.exists():
+            return
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        self.net.load_state_dict(state["net"])
+        self.ema = state["ema"]
+        for optimiser, own in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(own)
+        self.step, self.elapsed, self.average = state["step"], state["elapsed"], state["average"]
+
+    def save(self) -> dict[str, Any]:
+        """Checkpoint, exported weights, and a line of the log: bits and PSNR of held-out photographs and drawings."""
+        partial = self.checkpoint.with_suffix(".part")
+        torch.save(self.state(), partial)
+        partial.replace(self.checkpoint)
+        export(self.ema, self.args.run / "weights.safetensors")
+        trial = GatedNet(self.args.widths, self.args.depths, self.args.kernels, self.args.kappa).to(self.device)
+        trial.load_state_dict(self.ema)
+        trial.eval()
+        row = {
+            "step": self.step,
+            "minutes": round(self.elapsed / 60, 1),
+            "loss": round(self.average, 4),
+            "drawings": validate(trial, self.drawn_held, self.matrix)["at"],
+            **validate(trial, self.held, self.matrix),
+        }
+        with (self.args.run / "log.jsonl").open("a") as log:
+            log.write(json.dumps(row) + "\n")
+        print(json.dumps({k: row[k] for k in ("step", "minutes", "loss", "at", "drawings")}), flush=True)
+        return row
+
+    def train(self) -> None:
+        """Until the planned minutes or steps are over."""
+        args = self.args
+        saved, clock = self.elapsed, time.monotonic()
+        losses: list[Tensor] = []
+        first = args.compile
+        while (self.step < args.steps) if args.steps else (self.elapsed < args.minutes * 60):
+            progress = self.step / args.steps if args.steps else self.elapsed / (args.minutes * 60)
+            losses.append(self.advance(progress))
+            if len(losses) == 20 or self.device.type == "cpu":  # a device is waited for now and then only
+                mean = torch.stack(losses).mean().item()
+                self.average += (mean - self.average) * (min(1.0, 0.01 * len(losses)) if self.step > 100 else 1.0)
+                losses = []
+            now = time.monotonic()
+            if first:  # the compiler's time is not the run's
+                first, clock = False, now
+            self.elapsed, clock = self.elapsed + now - clock, now
+            if self.elapsed - saved > args.save_minutes * 60:
+                self.save()
+                clock = time.monotonic()
+                saved = self.elapsed
+        self.save()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of a run."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="folder of photographs")
+    source.add_argument("--shards", type=Path, nargs="+", help="files that sdf_format.training.shards made")
+    made.add_argument(
+        "--run", type=Path, required=True, help="folder for the checkpoint, the log and the exported weights"
+    )
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument(
+        "--minutes", type=float, default=120, help="planned length; the learning rate falls to zero at its end"
+    )
+    made.add_argument(
+        "--steps",
+        type=int,
+        help="planned length in steps instead: the run then depends on data, seed and arithmetic alone",
+    )
+    made.add_argument(
+        "--cooldown", type=float, default=0.25, help="share of the run over which the learning rate falls"
+    )
+    made.add_argument("--start", type=Path, help="weights (safetensors) that a new run starts from")
+    made.add_argument("--batch", type=int, default=16)
+    made.add_argument("--crop", type=int, default=192, help="pixels, a multiple of 32")
+    made.add_argument("--rate", type=float, default=4e-3, help="of the matrices that Muon trains")
+    made.add_argument("--drawings", type=int, default=2500, help="made-up pictures, drawn before the run; 0 for none")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--save-minutes", type=float, default=2)
+    made.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=torch.cuda.is_available(),
+        help="torch.compile: worth it on every device, but needs a C++ compiler on a CPU",
+    )
+    made.add_argument("--widths", type=int, nargs=3, default=(192, 256, 384))
+    made.add_argument("--depths", type=int, nargs=5, default=(2, 2, 4, 2, 3))
+    made.add_argument("--kernels", type=int, nargs=3, default=(3, 5, 5))
+    made.add_argument("--kappa", type=float, default=0.3, help="of the path that leaves weak channels alone")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m sdf_format.training.fit`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints, logs and the exported weights")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--minutes", type=float, default=120, help="planned length; the learning rate falls to zero over it"
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        help="planned length in steps instead: the run then depends on nothing but data, seed and arithmetic",
-    )
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--crop", type=int, default=128, help="pixels, a multiple of 16")
-    parser.add_argument("--rate", type=float, default=6e-4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save-minutes", type=float, default=3)
-    args = parser.parse_args(arguments)
+    args = parser().parse_args(arguments)
     args.run.mkdir(parents=True, exist_ok=True)
-    arguments = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
-    (args.run / "arguments.json").write_text(json.dumps(arguments) + "\n")
-
-    checkpoint = args.run / "checkpoint.pt"
-    torch.manual_seed(args.seed)
-    images = load_photographs(args.data)
-    held = images[:: max(1, len(images) // VALIDATION)][:VALIDATION]
-    images = [i for i in images if not any(i is h for h in held)]
-    net = TinyNet().to(args.device, memory_format=torch.channels_last)
-    net.variance, net.weight = (x.to(args.device) for x in statistics(images[::8]))
-    weights = net.weight[:, None, None]
-    check = dct.forward(to_pixels([i.crop((0, 0, 256, 256)) for i in held])) * weights.cpu()
-    step, elapsed, saved, average = 0, 0.0, 0.0, 0.0
-    ema = {k: v.detach().clone() for k, v in net.state_dict().items()}
-    optimiser = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        net.load_state_dict(state["net"])
-        ema = state["ema"]
-        optimiser.load_state_dict(state["optimiser"])
-        step, elapsed, average = state["step"], state["elapsed"], state.get("average", 0.0)
-        saved = elapsed
-
-    def save() -> None:
-        """Checkpoint, exported weights, and a line of the log with the bits and PSNR of the held-out photographs."""
-        torch.save(
-            {
-                "net": net.state_dict(),
-                "ema": ema,
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "elapsed": elapsed,
-                "average": average,
-            },
-            checkpoint,
-        )
-        export(ema, args.run / "weights.safetensors")
-        trial = TinyNet().to(memory_format=torch.channels_last)
-        trial.load_state_dict(ema)
-        row = {
-            "step": step,
-            "minutes": round(elapsed / 60, 1),
-            "loss": round(average, 4),
-            **validate(trial.eval(), check),
-        }
-        with (args.run / "log.jsonl").open("a") as log:
-            log.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
-
-    low, high = map(math.log, SIGMA)
-    clock = time.monotonic()
-    while (step < args.steps) if args.steps else (elapsed < args.minutes * 60):
-        control = args.run / "threads"  # a number in this file changes the thread count
-        if step % 50 == 0 and control.exists():
-            torch.set_num_threads(int(control.read_text() or 1))
-        progress = step / args.steps if args.steps else elapsed / (args.minutes * 60)
-        # so that a run that was stopped goes on as it would have
-        rng = np.random.default_rng([args.seed, step])
-        torch.manual_seed(int(rng.integers(1 << 62)))
-        warm = min(1.0, (step + 1) / 300)
-        for group in optimiser.param_groups:
-            group["lr"] = args.rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
-        crops = [random_crop(images[i], args.crop, rng) for i in rng.integers(0, len(images), args.batch)]
-        clean = dct.forward(to_pixels(crops).to(args.device)) * weights
-        spread = (torch.arange(args.batch) + rng.random()) / args.batch  # stratified
-        sigma = torch.exp(low + (high - low) * spread).view(-1, 1, 1, 1).to(args.device)
-        with torch.autocast(args.device, torch.bfloat16):
-            loss = relative_bits(net, clean, sigma).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        decay = min(0.9995, 1 - 10 / (step + 10))
-        with torch.no_grad():
-            for k, v in net.state_dict().items():
-                ema[k].lerp_(v, 1 - decay)
-        average += (loss.item() - average) * (0.01 if step > 100 else 1 / step)
-        now = time.monotonic()
-        elapsed, clock = elapsed + now - clock, now
-        if elapsed - saved > args.save_minutes * 60:
-            saved = elapsed
-            save()
-    save()
+    plain = {
+        k: v for k, v in vars(args).items() if not isinstance(v, (Path, list)) or k in ("widths", "depths", "kernels")
+    }
+    (args.run / "arguments.json").write_text(json.dumps(plain) + "\n")
+    run = Run(args, load_photographs(args.data, args.shards or ()))
+    run.resume()
+    run.train()
 
 
 if __name__ == "__main__":

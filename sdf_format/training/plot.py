@@ -29,11 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure, (loss, relative, psnr) = pyplot.subplots(1, 3, figsize=(15, 4.5))
     loss.plot(steps, [row["loss"] for row in rows])
     loss.set(title="loss: bits over the Wiener filter's", xlabel="step")
-    for i, sigma in enumerate(rows[-1]["sigma"]):
+    for i, level in enumerate(rows[-1]["level"]):
         for axes, key in ((relative, "relative"), (psnr, "psnr")):
-            axes.plot(steps, [row[key][i] for row in rows], label=f"{sigma:g}")
-    relative.set(title="held out: bits over the Wiener filter's, by sigma", xlabel="step")
-    psnr.set(title="held out: PSNR [dB] by sigma", xlabel="step")
+            axes.plot(steps, [row[key][i] for row in rows], label=f"{level:g}")
+    relative.set(title="held out: bits over the Wiener filter's, by ln T", xlabel="step")
+    psnr.set(title="held out: PSNR [dB] by ln T", xlabel="step")
     psnr.legend(fontsize=6)
     figure.savefig(args.out, bbox_inches="tight")
     pyplot.close(figure)
