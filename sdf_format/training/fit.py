@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from sdf_format.training.drawings import drawing
 from sdf_format.training.pictures import Pictures, latents, load_photographs, scaled
 
 VALIDATION = 48  # photographs held out, spread evenly over the folder
+DRAWN_HELD = 16  # made-up pictures held out
+HELD_SIDE = 256  # pixels a side of what is held out
 DRAWN = 1 / 8  # share of made-up pictures: text, flat shapes, user interfaces
 MIDDLE, MIDDLE_SHARE = (-1.5, 6.5), 0.75  # ln T that is drawn more often: docs/experiments.md, "noise range"
 ADAM_SHARE = 0.4  # learning rate of AdamW's parameters over that of Muon's matrices
@@ -39,14 +41,29 @@ def statistics(images: list[Image.Image], matrix: Tensor) -> Tensor:
     """(192,) second moment of every DCT channel, from the 256x256 centres of photographs."""
     total = torch.zeros(dct.CHANNELS, dtype=torch.float64, device=matrix.device)
     for image in images:
-        total += latents(centre(image, 256).to(matrix.device), matrix).double().square().mean(dim=(0, 1, 2))
+        total += latents(stacked([centre(image, 256)]).to(matrix.device), matrix).double().square().mean(dim=(0, 1, 2))
     return (total / len(images)).float()
 
 
-def centre(image: Image.Image, size: int) -> Tensor:
-    """(1, size, size, 3) uint8 from the middle of a photograph."""
+def autocast(device: torch.device) -> torch.autocast:
+    """Matrix products in bfloat16."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def seeded(seed: int, device: torch.device) -> torch.Generator:
+    """Random numbers of a device."""
+    return torch.Generator(device).manual_seed(seed)
+
+
+def stacked(images: Iterable[Image.Image]) -> Tensor:
+    """(N, H, W, 3) uint8 from images of one size."""
+    return torch.from_numpy(np.stack([np.array(image) for image in images]))
+
+
+def centre(image: Image.Image, size: int) -> Image.Image:
+    """A square of `size` pixels from the middle of a photograph."""
     left, top = (extent // 2 - size // 2 for extent in image.size)
-    return torch.from_numpy(np.array(image.crop((left, top, left + size, top + size))))[None]
+    return image.crop((left, top, left + size, top + size))
 
 
 def draw_levels(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -80,7 +97,7 @@ def validate(net: GatedNet, pixels: Tensor, matrix: Tensor, spacing: float = 1.0
     with the prediction at its end.
     """
     device = pixels.device
-    generator = torch.Generator(device).manual_seed(1)
+    generator = seeded(1, device)
     levels = np.arange(LEVELS[0], LEVELS[1] + 1e-9, spacing)
     before = torch.zeros(dct.CHANNELS, device=device)
     spent, bpp, psnr, relative = 0.0, [], [], []
@@ -90,7 +107,7 @@ def validate(net: GatedNet, pixels: Tensor, matrix: Tensor, spacing: float = 1.0
         for part in pixels.split(8):
             clean = latents(part, matrix)
             own = level.expand(len(clean))
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 estimate = net(observed(net, clean, own, generator), own)
             error += (estimate - clean).square().sum(dim=(0, 1, 2))
         error /= len(pixels) * clean.shape[1] * clean.shape[2]
@@ -151,14 +168,10 @@ class Run:
         self.matrix = dct.matrix().to(self.device)
         torch.manual_seed(args.seed)
         held = images[:: max(1, len(images) // VALIDATION)][:VALIDATION]
-        self.held = torch.cat([torch.from_numpy(np.array(i.crop((0, 0, 256, 256))))[None] for i in held]).to(
-            self.device
-        )
+        self.held = stacked(i.crop((0, 0, HELD_SIDE, HELD_SIDE)) for i in held).to(self.device)
         own = [i for i in images if not any(i is h for h in held)] or held
         rng = np.random.default_rng(args.seed)
-        self.drawn_held = torch.cat([torch.from_numpy(np.array(drawing(rng, 256)))[None] for _ in range(16)]).to(
-            self.device
-        )
+        self.drawn_held = stacked(drawing(rng, HELD_SIDE) for _ in range(DRAWN_HELD)).to(self.device)
         self.photographs = Pictures(scaled(own, args.crop), self.device)
         self.drawings = Pictures((drawing(rng) for _ in range(args.drawings)), self.device) if args.drawings else None
         self.net = GatedNet(args.widths, args.depths, args.kernels, args.kappa).to(self.device)
@@ -200,11 +213,11 @@ class Run:
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * share
         # From the step's number alone, so that a run that was stopped goes on as it would have.
-        generator = torch.Generator(self.device).manual_seed(args.seed * 1_000_003 + self.step)
+        generator = seeded(args.seed * 1_000_003 + self.step, self.device)
         clean = self.batch(generator)
         level = draw_levels(len(clean), generator, self.device)
         self.net.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             loss = relative_error(self.net, clean, level, generator).mean()
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
