@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 CHANNELS = 192
 EMBEDDING = 64
@@ -24,7 +25,7 @@ LEVELS = (-5.0, 9.0)  # ln T that is trained on; outside it the conditioning sta
 
 def channel_norm(x: Tensor) -> Tensor:
     """Unit mean square over the channels of each position."""
-    return F.rms_norm(x, (x.shape[-1],), eps=1e-5)
+    return functional.rms_norm(x, (x.shape[-1],), eps=1e-5)
 
 
 class Depthwise(nn.Module):
@@ -39,7 +40,7 @@ class Depthwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         channels, _, kernel, _ = self.weight.shape
         if not self.training:
-            y = F.conv2d(
+            y = functional.conv2d(
                 x.permute(0, 3, 1, 2),
                 self.weight.to(x.dtype),
                 self.bias.to(x.dtype),
@@ -51,7 +52,7 @@ class Depthwise(nn.Module):
         # slow.
         height, width = x.shape[1:3]
         around = kernel // 2
-        padded = F.pad(x, (0, 0, around, around, around, around))
+        padded = functional.pad(x, (0, 0, around, around, around, around))
         taps = self.weight.to(x.dtype).squeeze(1)
         total = self.bias.to(x.dtype).expand_as(x)
         for row in range(kernel):
@@ -113,6 +114,8 @@ class GatedNet(nn.Module):
               down, and at the bottom
     """
 
+    variance: Tensor
+    frequencies: Tensor
     GRID = 4  # positions: height and width are padded with zeros to multiples of it
 
     def __init__(
@@ -147,7 +150,7 @@ class GatedNet(nn.Module):
         return (level.exp()[:, None] - self.kappa / self.variance).clamp(min=0)
 
     def _run(self, number: int, x: Tensor, level: Tensor) -> Tensor:
-        for block in self.blocks[number]:
+        for block in cast("nn.ModuleList", self.blocks[number]):
             x = block(x, level)
         return x
 
@@ -158,13 +161,13 @@ class GatedNet(nn.Module):
         angle = level.clamp(*LEVELS)[:, None] * self.frequencies
         condition = self.level(torch.cat([angle.sin(), angle.cos()], dim=1))
         height, width = x.shape[1:3]
-        x = F.pad(x, (0, 0, 0, -width % self.GRID, 0, -height % self.GRID))
+        x = functional.pad(x, (0, 0, 0, -width % self.GRID, 0, -height % self.GRID))
         x = self._run(0, self.enter(x).float(), condition)
         y = self._run(1, self.down[0](fold(x)).float(), condition)
         z = self._run(2, self.down[1](fold(y)).float(), condition)
         y = self._run(3, y + unfold(self.up[0](z)), condition)
         x = self._run(4, x + unfold(self.up[1](y)), condition)
-        return self.leave(channel_norm(x))[:, :height, :width]
+        return cast("Tensor", self.leave(channel_norm(x)))[:, :height, :width]
 
     def forward(self, total: Tensor, level: Tensor) -> Tensor:
         """total (B, h, w, 192) = t_c clean + sqrt(t_c) normal; level (B,) = ln T; result (B, h, w, 192) float32."""

@@ -37,6 +37,7 @@ def font_files() -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    """A font of `size` pixels, loaded once."""
     return ImageFont.truetype(path, size)
 
 
@@ -143,7 +144,8 @@ def shapes(rng: np.random.Generator, size: int) -> Image.Image:
                 fill or outline,
             )
         else:
-            draw.pieslice(box, *sorted(rng.uniform(0, 360, 2)), fill, outline, width)
+            first, last = sorted(rng.uniform(0, 360, 2))
+            draw.pieslice(box, first, last, fill, outline, width)
     if factor > 1:
         image = image.resize((size, size), Image.Resampling.BOX)
     if rng.random() < 0.4:

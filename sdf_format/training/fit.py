@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdf_format.models import dct
-from sdf_format.models.gated_net import LEVELS, GatedNet
+from sdf_format.models.gated_net import LEVELS, GatedBlock, GatedNet
 from sdf_format.training.drawings import drawing
 from sdf_format.training.pictures import Pictures, latents, load_photographs, scaled
 
@@ -178,7 +178,7 @@ class Run:
         self.net.variance.copy_(statistics(own[::8], self.matrix))
         if args.compile:  # block by block: blocks of one shape share their code
             torch._dynamo.config.recompile_limit = 64
-            for block in (b for level in self.net.blocks for b in level):
+            for block in (m for m in self.net.modules() if isinstance(m, GatedBlock)):
                 block.compile(dynamic=False)
         self.optimisers = optimisers(self.net, args.rate)
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
@@ -340,6 +340,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, or go on with training."""
     args = parser().parse_args(arguments)
     args.run.mkdir(parents=True, exist_ok=True)
     plain = {

@@ -37,7 +37,7 @@ def scaled(images: Iterable[Image.Image], least: int, scales: Sequence[float] = 
     """Every image at every scale at which no side is shorter than `least` pixels."""
     for image in images:
         for scale in scales:
-            size = tuple(round(side * scale) for side in image.size)
+            size = round(image.width * scale), round(image.height * scale)
             if min(size) >= least:
                 yield image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)
 

@@ -36,6 +36,7 @@ def deal(sizes: Sequence[int], most: int) -> list[list[int]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the shards of a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
