@@ -1,11 +1,11 @@
-# Two commands do everything: `make demo [IMAGE=my.jpg]` and `make test`.
+# Two commands do everything: `make demo [IMAGE=my.jpg]` and `make test`. `make docs` builds the documentation in site/.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 # Processes that share the tests, of one thread each.
 JOBS ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 # The stamp is newer than what it was made from: a second run sets nothing up.
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -25,5 +25,9 @@ lint: $(VENV)/ready
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# Nothing is fetched, and a link that leads nowhere is an error (mkdocs.yml).
+docs: $(VENV)/ready
+	$(BIN)/python -m mkdocs build --clean
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build site *.egg-info

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def with_extra(name: str) -> str:
+    """What to do where a package is missing that an extra of this distribution brings."""
+    return f'install SDF with its extra {name}: pip install "PATH[{name}]", PATH being its sources or its wheel'
+
+
 class SdfError(OSError):
     """Anything this package reports about a file, a model or a request.
 

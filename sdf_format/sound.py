@@ -15,7 +15,7 @@ from sdf_format import codec
 from sdf_format.codec import Encoded
 from sdf_format.container import chunks, parameters
 from sdf_format.container.header import SOUNDS, Header, build_header
-from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, error_context
+from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, error_context, with_extra
 from sdf_format.models import loading
 from sdf_format.models.autoencoder_config import SoundSettings
 from sdf_format.progress import Progress, no_progress
@@ -42,9 +42,7 @@ def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.nd
         try:
             import soxr
         except ImportError as error:
-            raise Unsupported(
-                f"{rate} Hz to {wanted} Hz needs the package soxr: pip install sdf-format[sound]"
-            ) from error
+            raise Unsupported(f"{rate} Hz to {wanted} Hz needs the package soxr: {with_extra('sound')}") from error
         samples = soxr.resample(np.ascontiguousarray(samples.T), rate, wanted, "VHQ").T
     return np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1]))))
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sdf_format.errors import BadInput, Unsupported
+from sdf_format.errors import BadInput, Unsupported, with_extra
 
 # Endings, and libsndfile's names of their formats.
 FORMATS = {
@@ -60,7 +60,7 @@ def _library() -> Any:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: there is no libsndfile
-        raise Unsupported(f"sound files need the package soundfile: pip install sdf-format[sound] ({error})") from error
+        raise Unsupported(f"sound files need the package soundfile: {with_extra('sound')} ({error})") from error
     return soundfile
 
 

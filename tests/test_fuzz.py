@@ -44,7 +44,7 @@ def test_the_corpus_of_the_long_run_finds_nothing(name):
 @pytest.mark.parametrize(("name", "runs"), [("container", 400), ("image", 400)])
 def test_a_fixed_budget_of_fuzzing_finds_nothing(name, runs, tmp_path):
     if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed: `pip install sdf-format[fuzz]`, where there are wheels of it")
+        pytest.skip("atheris is not installed; the extra fuzz brings it, where there are wheels of it")
     done = subprocess.run(
         [sys.executable, str(HERE / "run.py"), name, str(tmp_path / "corpus"), f"-runs={runs}", "-seed=1"],
         cwd=tmp_path,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sdf_format.errors import MissingModel
+from sdf_format.errors import MissingModel, with_extra
 from sdf_format.models import checkpoint, hub
 
 REPOSITORY = "Salesforce/blip-image-captioning-base"
@@ -47,7 +47,7 @@ def caption(image: Image.Image, device: str = "cpu") -> str:
     try:
         from transformers import AutoTokenizer, BlipForConditionalGeneration
     except ImportError as error:
-        raise MissingModel("a captioner needs the package transformers: pip install sdf-format[stable]") from error
+        raise MissingModel(f"a captioner needs the package transformers: {with_extra('stable')}") from error
     where = folder()
     try:
         net = (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sdf_format.container.header import HASH_SHORT, Header
-from sdf_format.errors import BadInput, MissingModel, Unsupported
+from sdf_format.errors import BadInput, MissingModel, Unsupported, with_extra
 from sdf_format.models import autoencoder_config, checkpoint, hub
 from sdf_format.models.autoencoder_config import Lone
 from sdf_format.models.checkpoint import Checkpoint
@@ -136,8 +136,8 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
             raise MissingModel(
                 f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about "
                 f"{source.gigabytes:g} GB ({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download "
-                f"{repository} --local-dir DIR/{own}'), or set SDF_DOWNLOAD=1 to have them fetched; `pip install "
-                "sdf-format[stable]` brings what loads them"
+                f"{repository} --local-dir DIR/{own}'), or set SDF_DOWNLOAD=1 to have them fetched; to have what "
+                f"loads them, {with_extra('stable')}"
             )
         folders.append(folder)
     wrong = checkpoint.differences(checkpoint.settings_of(folders[0]), source.settings)
@@ -284,7 +284,7 @@ def _need(package: str, name: str) -> None:
     try:
         import_module(package)
     except ImportError as error:
-        raise MissingModel(f"{name} needs the package {package}: pip install sdf-format[stable]") from error
+        raise MissingModel(f"{name} needs the package {package}: {with_extra('stable')}") from error
 
 
 def _packaged(spec: ModelSpec) -> bytes:

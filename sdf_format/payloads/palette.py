@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdf_format.coding.entropy import Coder, Exhausted, Numbers, Receiver, Sender
 from sdf_format.container.parameters import COLOURS, DITHERING, MEAN, STEP_UNIT, VALUES, Cleanup, Palette, step_of
-from sdf_format.errors import BadFile, BadInput, Unsupported
+from sdf_format.errors import BadFile, BadInput, Unsupported, with_extra
 from sdf_format.models.loading import Model
 from sdf_format.models.registry import ModelSpec
 from sdf_format.payloads import cleanup
@@ -170,9 +170,7 @@ def build(cells: np.ndarray, colours: int) -> tuple[np.ndarray, float]:
     try:
         from sklearn.cluster import KMeans
     except ImportError as error:
-        raise Unsupported(
-            "kind palette needs the package scikit-learn to write: pip install sdf-format[palette]"
-        ) from error
+        raise Unsupported(f"kind palette needs the package scikit-learn to write: {with_extra('palette')}") from error
     from threadpoolctl import threadpool_limits
 
     if len(cells) > SAMPLE:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sdf_format import cache
+from sdf_format.errors import with_extra
 
 OPTIONS = ("--std=c++17", "--fmad=false")
 STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
@@ -53,7 +54,7 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
         version = _checked(nvrtc.nvrtcVersion(), "NVRTC's version")
         known = _checked(nvrtc.nvrtcGetSupportedArchs(), "NVRTC's architectures")
     except (ImportError, RuntimeError, OSError) as error:
-        raise NoKernels(f"NVRTC is not there: {error}; `pip install sdf-format[cuda]` brings it") from error
+        raise NoKernels(f"NVRTC is not there: {error}; {with_extra('cuda')}") from error
     folder = sources()
     texts = {path.name: path.read_bytes() for path in [folder / f"{name}.cu", *sorted(folder.glob("*.cuh"))]}
     exact = capability in known
@@ -113,9 +114,7 @@ class Device:
 
             _checked(driver.cuInit(0), "CUDA's driver")
         except (ImportError, RuntimeError, OSError) as error:
-            raise NoKernels(
-                f"cuda.bindings is not there or finds no driver: {error}; `pip install sdf-format[cuda]` brings it"
-            ) from error
+            raise NoKernels(f"cuda.bindings is not there or finds no driver: {error}; {with_extra('cuda')}") from error
         self.driver = driver
         self.device = torch.device(device.type, torch.cuda.current_device() if device.index is None else device.index)
         major, minor = torch.cuda.get_device_capability(self.device)
