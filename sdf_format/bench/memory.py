@@ -110,10 +110,9 @@ def shape(name: str, side: int, thin: models.Thin) -> tuple[tuple[int, int], int
     with FakeTensorMode():
         model = models.made(name, CPU, thin)
         settings, spec = model.settings, MODELS[by_name(name)]
-        size = (spec.padded(side),) * 2
-        cut = tiles.Tiling(
-            *(n // settings.cell for n in size), settings.native // settings.cell, settings.multiple // settings.cell
-        )
+        size = (spec.padded(side), spec.padded(side))
+        cells = spec.padded(side) // settings.cell
+        cut = tiles.Tiling(cells, cells, settings.native // settings.cell, settings.multiple // settings.cell)
         latent = 4 * settings.channels * cut.height * cut.width
         return size, len(list(cut.areas())), [latent, *(counted(each) for each in work(model, *size).values())]
 

@@ -235,7 +235,7 @@ def bd_rates(rows: list[dict], anchor: str, metric: str) -> dict[str, float]:
 
     from bjontegaard import bd_rate
 
-    means = defaultdict(lambda: defaultdict(list))
+    means: dict = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.get(metric) is not None:
             means[row["codec"]][row["setting"]].append((row["bpp"], row[metric]))

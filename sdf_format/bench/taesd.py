@@ -98,7 +98,7 @@ class Autoencoder:
             made(next(f for f in sorted(folder.iterdir()) if part in f.name))
             for made, part in ((encoder, "encoder"), (decoder, "decoder"))
         ]
-        self.channels: int = self.nets[0][-1].out_channels
+        self.channels = int(self.nets[0][-1].out_channels)
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
