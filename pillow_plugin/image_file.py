@@ -6,20 +6,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import threading
+import warnings
 from typing import Any
 
 from PIL import Image, ImageFile
 
-from pillow_plugin import options, preview, resolution
+from pillow_plugin import options, preview
 from pillow_plugin.denoisers import denoiser_ids
 from pillow_plugin.save import FORMAT, KEYWORDS_OF_METADATA, edited
 from sdf_format.container.magic import MEDIA_TYPE, SIGNATURE
 
 # bytes of metadata read by open; more waits until `info` is asked for, so that open reads at most 4 KiB
 EAGER = 2048
+EAGER_UNPACKED = 1 << 18  # the same decompressed: a bomb waits, too
 REDUCTIONS = (8, 4, 2)
 PREVIEW = "preview"
+CANVAS = 8  # bytes a pixel: Pillow's own picture, and the samples that it is made from
 
 
 def accept(prefix: bytes) -> bool:
@@ -64,9 +68,8 @@ class SdfDecoder(ImageFile.PyDecoder):
                 denoiser=denoiser_ids(settings.denoiser),
                 realism=settings.realism,
                 truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
-                most_pixels=2**32,  # Pillow's own limit was applied by open
-                most_work=settings.most_work,
                 reduce=reduce,
+                **options.limits(),
                 **watched,
             )
         except Truncated:
@@ -112,15 +115,18 @@ class SdfImageFile(ImageFile.ImageFile):
         self._unread = True
         if sum(c.length for c in file.chunks if c.type in TYPES) <= EAGER:
             with contextlib.suppress(SdfError):  # size and mode are known; load(), verify() and info say what is wrong
-                self._read_metadata()
+                self._read_metadata(EAGER_UNPACKED)
 
-    def _read_metadata(self) -> None:
-        from sdf_format.container import metadata
+    def _read_metadata(self, most: int | None = None) -> None:
+        """most: bytes, decompressed; None: what a file may have"""
+        from sdf_format import limits
+        from sdf_format.container import compression, exif, metadata
 
         if self._unread and self.fp is not None:
-            found = metadata.read(self.fp, self._file, options.current.mark)
-            exif = found.get("exif")
-            dpi = resolution.read(exif) if isinstance(exif, bytes) else None
+            with limits.enough_memory("reading metadata"):
+                found = metadata.read(self.fp, self._file, options.current.mark, most or compression.TOTAL_LIMIT)
+            block = found.get("exif")
+            dpi = exif.resolution(block) if isinstance(block, bytes) else None
             self._info.update(found, **({"dpi": dpi} if dpi else {}))
             self._unread = False
 
@@ -142,7 +148,45 @@ class SdfImageFile(ImageFile.ImageFile):
         with lock:
             if self.tile:
                 self._read_metadata()
+                self._afford()
             return super().load()
+
+    def _afford(self) -> None:
+        """TooMuch before Pillow allocates the picture."""
+        from sdf_format import limits
+
+        if self.tile[0].args != (PREVIEW,):
+            allowed = limits.resolved(**options.limits())
+            limits.check_pixels(self._file.header.width, self._file.header.height, allowed)
+            limits.check_memory(CANVAS * self.width * self.height, allowed, f"a picture of {self.width}x{self.height}")
+
+    def getexif(self) -> Image.Exif:
+        """As of every image; with a warning no tags of EXIF that costs its reader far more than it holds, or that it
+        cannot read.
+        """
+        from sdf_format.container import exif
+
+        block = self.info.get("exif")
+        if not isinstance(block, bytes) or (self._exif is not None and self._exif._loaded) or exif.harmless(block):
+            try:
+                return super().getexif()
+            except (
+                OSError,
+                ValueError,
+                SyntaxError,
+                LookupError,
+                TypeError,
+                ArithmeticError,
+                EOFError,
+                struct.error,
+            ) as error:
+                why = f"cannot be read ({error})"
+        else:
+            why = "claims more than it holds"
+        warnings.warn(f"the EXIF of this file {why}; its tags are left out", stacklevel=2)
+        self._exif = Image.Exif()
+        self._exif._loaded = True
+        return self._exif
 
     @property
     def text(self) -> dict[str, str]:
@@ -224,7 +268,7 @@ class SdfImageFile(ImageFile.ImageFile):
         with self._lock:
             if self.fp is None:
                 raise RuntimeError("verify must be called directly after open")
-            validate.check(self.fp, self._file)
+            validate.check(self.fp, self._file, options.current.most_pixels)
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = None

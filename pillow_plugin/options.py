@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,9 @@ class Options:
               three with steps, ("flow", 1..31); None: what the file says
     realism   0 (as "mean") to 1 (the most realistic: of the embedded model as ("balanced", 4), of others ("flow", 8)),
               anything between; None: what the file or `denoiser` says
-    most_work  pixels times model calls that a file may ask for; None: 2^31, some half an hour of one CPU core
+    most_pixels, most_work, most_memory, most_seconds
+              what a file may cost, see `sdf_format.limits`: width times height, beside Pillow's own limit; pixels times
+              model calls; bytes; seconds; None: as the environment says (SDF_MOST_WORK and so on), or the defaults
     progress  called with (done, total) between model calls; an exception from it ends the decoding
     mark      whether `info["xmp"]` says that a generative model made the picture what it is (spec §3.7)
     """
@@ -23,12 +27,28 @@ class Options:
     device: str | None = None
     denoiser: str | tuple[str, int] | None = None
     realism: float | None = None
-    most_work: int | None = None
+    most_pixels: float | None = None
+    most_work: float | None = None
+    most_memory: float | None = None
+    most_seconds: float | None = None
     progress: Callable[[int, int], None] | None = None
     mark: bool = True
 
 
 current = Options()
+
+
+def limits() -> dict[str, Any]:
+    """What a file may cost, as keywords of `codec.decode`. Of pixels Pillow has a limit, which open has applied."""
+    from sdf_format.limits import from_environment
+
+    pixels = current.most_pixels or from_environment("most_pixels") or inf
+    return dict(
+        most_pixels=pixels,
+        most_work=current.most_work,
+        most_memory=current.most_memory,
+        most_seconds=current.most_seconds,
+    )
 
 
 def change(options: Options) -> None:

@@ -16,6 +16,10 @@ SIDES = range(1, 1025)  # pixels, §3.6
 LIMIT = 1 << 20  # bytes, §3.6
 FORMATS = ("WEBP", "JPEG")  # §3.6
 DEFAULT_SIDE = 256  # pixels: thumbnail((128, 128)) asks draft for twice the size
+MOST_SCANS = 10  # of a JPEG: as many as the usual progressive script has; each costs a pass over the picture
+FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, in Huffman codes
+SCAN, TABLES = 0xDA, (0xC4, 0xDB, 0xDD)  # start of scan; Huffman, quantisation, restarts
+OWN = (0xE0, 0xEE)  # JFIF's and Adobe's segments, which say how colours are meant
 QUALITY = 50  # of the WebP: at 256 pixels a side about 4 kB
 
 
@@ -44,8 +48,8 @@ def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, byt
 
 
 def read(stream: BinaryIO, file: File) -> Image.Image | None:
-    """The preview in the picture's mode, or None if there is none or it breaks a rule of §3.6: the payload has the
-    picture.
+    """The preview in the picture's mode, or None if there is none, it breaks a rule of §3.6, or it would cost more than
+    previews do: the payload has the picture.
     """
     from sdf_format.container import chunks
 
@@ -54,9 +58,52 @@ def read(stream: BinaryIO, file: File) -> Image.Image | None:
         return None
     full = (file.header.width, file.header.height)
     try:
-        small = Image.open(io.BytesIO(chunks.read(stream, chunk)), formats=FORMATS)
-        ratio = max(full) / max(small.size)
-        close = all(abs(n / ratio - m) < 1 or m == 1 for n, m in zip(full, small.size))
-        return small.convert(file.header.mode) if ratio > 1 and close and max(small.size) in SIDES else None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        data = chunks.read(stream, chunk)
+        if data.startswith(b"\xff\xd8"):
+            data = bare_jpeg(data)
+        small = Image.open(io.BytesIO(data), formats=FORMATS)  # reads the head alone
+        if max(small.size) not in SIDES or not smaller(small.size, full):
+            return None
+        return small.convert(file.header.mode)
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError):
         return None
+
+
+def smaller(size: tuple[int, int], full: tuple[int, int]) -> bool:
+    """Whether one is the other made smaller, but for less than a pixel of rounding.  §3.6"""
+    ratio = max(full) / max(size)
+    return ratio > 1 and all(abs(n / ratio - m) < 1 for n, m in zip(full, size, strict=True))
+
+
+def bare_jpeg(data: bytes) -> bytes:
+    """A JPEG without what other programs put into it, such as EXIF, which its reader would take apart.
+
+    ValueError for what costs more than a preview does: too large a frame, more than MOST_SCANS scans, arithmetic
+    coding.
+    """
+    kept, place, framed = [data[:2]], 2, False
+    while place + 4 <= len(data):
+        mark, kind, length = data[place], data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if mark != 0xFF or length < 2:
+            break
+        if kind == 0xFF:  # filling
+            place += 1
+            continue
+        segment = data[place : place + 2 + length]
+        if kind == SCAN:
+            # In coded data a byte of ones is followed by a zero or a restart: no scan hides there.
+            if not framed or data.count(bytes([0xFF, SCAN]), place) > MOST_SCANS:
+                break
+            return b"".join([*kept, data[place:]])
+        if kind in FRAMES and not framed:
+            height, width = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
+            if max(height, width) not in SIDES or not min(height, width):
+                break
+            framed = True
+            kept.append(segment)
+        elif kind in TABLES or kind in OWN:
+            kept.append(segment)
+        elif not (0xE0 <= kind <= 0xEF or kind == 0xFE):
+            break
+        place += 2 + length
+    raise ValueError("§3.6 no JPEG that a preview may be")

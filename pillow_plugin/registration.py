@@ -18,12 +18,25 @@ def register_sdf_opener(
     denoiser: str | tuple[str, int] | None = None,
     realism: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-    most_work: int | None = None,
+    most_work: float | None = None,
     mark: bool = True,
+    most_pixels: float | None = None,
+    most_memory: float | None = None,
+    most_seconds: float | None = None,
 ) -> None:
     """Register the format; again with other options to change them.  Options: see `Options`."""
     settings.change(
-        Options(device=device, denoiser=denoiser, realism=realism, most_work=most_work, progress=progress, mark=mark)
+        Options(
+            device=device,
+            denoiser=denoiser,
+            realism=realism,
+            most_pixels=most_pixels,
+            most_work=most_work,
+            most_memory=most_memory,
+            most_seconds=most_seconds,
+            progress=progress,
+            mark=mark,
+        )
     )
     Image.register_open(FORMAT, SdfImageFile, accept)
     Image.register_save(FORMAT, save)

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from PIL import Image
 
-X, Y, UNIT = 0x011A, 0x011B, 0x0128
-INCH, CENTIMETRE = 2, 3
+from sdf_format.container.exif import UNIT, X, Y
 
-
-def read(exif: bytes) -> tuple[float, float] | None:
-    """(x, y) dots per inch, or None if the EXIF says nothing usable of it."""
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        x, y = float(tags[X]), float(tags.get(Y, tags[X]))
-        scale = {INCH: 1.0, CENTIMETRE: 2.54}[tags.get(UNIT, INCH)]
-    except (KeyError, TypeError, ValueError, SyntaxError, OSError, ZeroDivisionError):
-        return None
-    return (x * scale, y * scale) if x > 0 and y > 0 else None  # nan is not above 0
+INCH = 2
 
 
 def written(exif: bytes, dpi: tuple[float, float]) -> bytes:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import codec
+from sdf_format import codec, limits
 from sdf_format.container import chunks
 from sdf_format.errors import SdfError
+from sdf_format.inspect import cost
 from sdf_format.models.loading import Model
 from sdf_format.progress import Progress, no_progress
 
@@ -140,11 +141,19 @@ def decode_many(
     at_once   files that are in the works at a time: so many inputs go through the network together, fewer if the
               device's memory is short
     progress  called with (files done, files); an exception from it ends everything
-    options   of `codec.decode`
+    options   of `codec.decode`; files that are in the works together share the memory
     """
+    own = {name: options.pop(name, None) for name in limits.VARIABLES}
+    allowed = limits.resolved(**own, free=lambda: codec.free_memory(options.get("device")))
     results: list[Decoded | SdfError | None] = [None] * len(streams)
     order = sorted(range(len(streams)), key=lambda i: _alike(streams[i]))
-    seats = max(1, min(at_once, len(streams)))
+    seats = participants(streams, at_once, allowed.memory)
+    options |= dict(
+        most_pixels=allowed.pixels,
+        most_work=allowed.work,
+        most_memory=allowed.memory,
+        most_seconds=allowed.seconds * seats,
+    )
     predictor = BatchedPredictor(seats)
     lock = threading.Lock()
     done = 0
@@ -177,6 +186,22 @@ def decode_many(
             predictor.end(error)
             raise
     return results  # type: ignore[return-value]
+
+
+def participants(streams: Sequence[BinaryIO], at_once: int, memory: float) -> int:
+    """How many of the files may be in the works at a time, whichever they are: at most `at_once`, together within
+    `memory` [byte] by the estimates of their headers, and at least one.
+    """
+    needed = sorted(map(_needed, streams), reverse=True)[: max(1, at_once)]
+    return max([1, *(n for n in range(1, len(needed) + 1) if sum(needed[:n]) <= memory)])
+
+
+def _needed(stream: BinaryIO) -> int:
+    """Bytes; of a file that is none 0."""
+    try:
+        return cost.memory(chunks.scan(stream).header)
+    except SdfError:
+        return 0
 
 
 def _alike(stream: BinaryIO) -> tuple[object, ...]:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from sdf_format import limits
 from sdf_format.container import alpha as alpha_plane
 from sdf_format.container import chunks, parameters
 from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK
 from sdf_format.container.header import MAX_SIDE, Header, not_a_picture
-from sdf_format.errors import BadFile, BadInput, IsSound, TooMuch, Trailing, Truncated, error_context
-from sdf_format.inspect import validate
+from sdf_format.errors import BadFile, BadInput, IsSound, Trailing, Truncated, error_context
+from sdf_format.inspect import cost, validate
+from sdf_format.limits import Limits, enough_memory
 from sdf_format.models import loading
 from sdf_format.payloads import diffc_encoder, lowbit, palette
 from sdf_format.payloads.diffc import Step
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from sdf_format.models.registry import ModelSpec
 
 DEFAULT_MODEL = "sdf-tiny-1"
-MOST_PIXELS = 8192 * 8192  # what decode() takes on without being asked
-# pixels times model calls: a picture of that size as the encoder makes it takes 23 calls
-MOST_WORK = 32 * MOST_PIXELS
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,19 @@ def pick_device(device: str | None = None) -> str:
     return wanted
 
 
+def free_memory(device: str | None) -> float:
+    """Bytes that are free where latents live: of a CUDA device, otherwise of this machine.
+
+    device  as `pick_device` takes it
+    """
+    import torch
+
+    wanted = device or os.environ.get("SDF_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info(wanted)[0])
+    return limits.free_memory()
+
+
 def budget_of(width: int, height: int, bpp: float | None, target_bytes: int | None) -> int | None:
     """Bytes that the file may take, or None for no limit. BadInput for values that make no sense."""
     if bpp is not None:
@@ -123,6 +135,7 @@ def unsuited(kind: int, spec: ModelSpec) -> str | None:
     return None
 
 
+@enough_memory("encoding")
 def encode(
     pixels: np.ndarray,
     alpha: np.ndarray | None = None,
@@ -235,6 +248,7 @@ def pad_to_model(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
     return np.pad(pixels, ((0, spec.padded(height) - height), (0, spec.padded(width) - width), (0, 0)), "edge")
 
 
+@enough_memory("decoding")
 def decode(
     stream: BinaryIO,
     file: chunks.File | None = None,
@@ -243,8 +257,10 @@ def decode(
     denoiser: tuple[int, int] | None = None,
     realism: float | None = None,
     truncated: bool = False,
-    most_pixels: int = MOST_PIXELS,
-    most_work: int | None = None,
+    most_pixels: float | None = None,
+    most_work: float | None = None,
+    most_memory: float | None = None,
+    most_seconds: float | None = None,
     reduce: int = 1,
     progress: Progress = no_progress,
     wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
@@ -256,9 +272,9 @@ def decode(
     realism      0 (posterior mean, highest fidelity) to 1 (most realistic, by as much of the probability flow as suits
                  the model) instead of either
     truncated    decode what is there of a file that ends early
-    most_pixels  refuse larger pictures before any model runs
-    most_work    refuse before any model runs what takes more: pixels, as padded for the model, times model calls; None:
-                 MOST_WORK
+    most_pixels, most_work, most_memory, most_seconds
+                 what the picture may cost, see `limits`; None: as the environment says, or the defaults. All but the
+                 last are checked before any model runs, and drafts are refused where the whole picture would be
     wrap_model   gives what stands in the model's place: `batch.decode_many` has several files ask together
     reduce       2, 4 or 8: sides divided by so much, rounded up, from the first steps alone: for thumbnails
 
@@ -267,7 +283,8 @@ def decode(
     if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
         raise BadInput(f"realism {realism!r} is outside 0..1")
     file = file or chunks.scan(stream)
-    at, start, limited = begin(stream, file, device, truncated, most_pixels, most_work, progress, wrap_model)
+    allowed = limits.resolved(most_pixels, most_work, most_memory, most_seconds, lambda: free_memory(device))
+    at, start, limited = begin(stream, file, device, truncated, allowed, progress, wrap_model)
     plane = validate.plane(stream, file)
     kind = KINDS[file.header.kind]
     decoded = (kind.draft if reduce > 1 else None) or kind.decode
@@ -282,8 +299,7 @@ def begin(
     file: chunks.File,
     device: str | None,
     truncated: bool,
-    most_pixels: int,
-    most_work: int | None,
+    allowed: Limits,
     progress: Progress,
     wrap_model: Callable[[loading.Model], loading.Model] = lambda own: own,
 ) -> tuple[int, tuple[Any, ...], Progress]:
@@ -293,10 +309,7 @@ def begin(
     header = file.header
     if header.sound:
         raise IsSound(not_a_picture(header))
-    if header.width * header.height > most_pixels:
-        raise TooMuch(
-            f"§3.3 {header.width}x{header.height} pixels are more than the {most_pixels} that the caller allows"
-        )
+    cost.check(header, allowed)
     with error_context(file.chunks[0].offset):
         fields_of_kind = parameters.parse(header)
         found = loading.find_for(header)
@@ -314,17 +327,7 @@ def begin(
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     loaded = wrap_model(loading.load(found, pick_device(device)))
     pixels = shape[2] * shape[3] * spec.cell**2
-    allowed = MOST_WORK if most_work is None else most_work
-
-    def limited(done: int, total: int) -> None:
-        """Kinds tell their number of model calls before the first."""
-        if total * pixels > allowed:
-            raise TooMuch(
-                f"§8 {total} model calls for {pixels} pixels are {total * pixels}, more than the {allowed} that the "
-                "caller allows (most_work); raise the limit if you trust the file"
-            )
-        progress(done, total)
-
+    limited = limits.Budget(allowed, pixels, progress, file.chunks[0].offset)
     return data.offset, (payload, data.length, shape, fields_of_kind, loaded, spec), limited
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import codec
+from sdf_format import codec, limits
 from sdf_format.codec import Encoded
 from sdf_format.container import chunks, parameters
 from sdf_format.container.header import SOUNDS, Header, build_header
 from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, error_context, with_extra
+from sdf_format.inspect import cost
 from sdf_format.models import loading
 from sdf_format.models.autoencoder_config import SoundSettings
 from sdf_format.progress import Progress, no_progress
@@ -47,6 +48,7 @@ def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.nd
     return np.pad(samples[:, :length], ((0, 0), (0, max(0, length - samples.shape[1]))))
 
 
+@limits.enough_memory("encoding a sound")
 def encode(
     samples: np.ndarray,
     rate: int,
@@ -117,6 +119,7 @@ def latent_of(
     return loaded.encode(np.repeat(wave, sound.planes // len(wave), axis=0))[:, :, None]
 
 
+@limits.enough_memory("decoding a sound")
 def decode(
     stream: BinaryIO,
     file: chunks.File | None = None,
@@ -124,6 +127,9 @@ def decode(
     device: str | None = None,
     truncated: bool = False,
     most_samples: int = MOST_SAMPLES,
+    most_work: float | None = None,
+    most_memory: float | None = None,
+    most_seconds: float | None = None,
     progress: Progress = no_progress,
 ) -> tuple[np.ndarray, int]:
     """Read a sound: (channels, n) float32 in [-1, 1], and the rate [Hz].
@@ -131,6 +137,9 @@ def decode(
     file          what `container.scan` found, if that was done already
     truncated     decode what is there of a file that ends early
     most_samples  refuse longer sounds, at their own rate or the model's, before any model runs
+    most_work, most_memory, most_seconds
+                  what the sound may cost, see `limits`, a sample counting as a pixel; None: as the environment says, or
+                  the defaults
 
     Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a picture and for a device that is not
     there.
@@ -139,8 +148,11 @@ def decode(
     header = file.header
     if not header.sound:
         raise BadInput("this file holds a picture; Image.open or sdf_format.codec.decode reads it")
+    allowed = limits.resolved(None, most_work, most_memory, most_seconds, lambda: codec.free_memory(device))
     with error_context(file.chunks[0].offset):
         fields = parameters.parse(header)
+        check_samples(header.length, most_samples)
+        cost.check(header, allowed)
         found = loading.find_for(header)
         sound = found.spec.sound
         if sound is None or sound.planes < SOUNDS[header.mode]:
@@ -153,11 +165,7 @@ def decode(
                 f"and {sound.cell}"
             )
         length, positions = at_model(header.length, header.rate, sound)
-        if max(length, header.length) > most_samples:
-            raise TooMuch(
-                f"§3.3 {max(length, header.length)} samples are more than the {most_samples} that the caller allows "
-                "(most_samples)"
-            )
+        check_samples(length, most_samples)
     data, payload = codec.payload_of(stream, file, truncated)
     loaded = loading.load(found, codec.pick_device(device))
     with error_context(data.offset):
@@ -170,9 +178,15 @@ def decode(
             found.spec,
             None,
             None,
-            progress,
+            limits.Budget(allowed, max(length, header.length), progress, file.chunks[0].offset),
         )
     return samples_of(latent, header, sound, loaded), header.rate
+
+
+def check_samples(number: int, most: int) -> None:
+    """TooMuch for more samples than the caller allows."""
+    if number > most:
+        raise TooMuch(f"§3.3 {number} samples are more than the {most} that the caller allows (most_samples)")
 
 
 def samples_of(

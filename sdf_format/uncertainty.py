@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sdf_format import codec
+from sdf_format import codec, limits
 from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput, Unsupported, error_context
 from sdf_format.progress import Progress
@@ -19,6 +19,7 @@ NUMBER = 8  # samples
 SCALE = 4  # of `as_grey`: grey levels for a standard deviation of one level
 
 
+@limits.enough_memory("sampling")
 def spread(
     stream: BinaryIO,
     file: chunks.File | None = None,
@@ -26,8 +27,10 @@ def spread(
     number: int = NUMBER,
     device: str | None = None,
     truncated: bool = False,
-    most_pixels: int = codec.MOST_PIXELS,
-    most_work: int | None = None,
+    most_pixels: float | None = None,
+    most_work: float | None = None,
+    most_memory: float | None = None,
+    most_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """(H, W) float32: standard deviation of every pixel over `number` samples, root mean square of its channels [levels
@@ -39,8 +42,9 @@ def spread(
     if not (isinstance(number, int) and 2 <= number <= 64):
         raise BadInput(f"{number!r} samples: wanted 2 to 64")
     file = file or chunks.scan(stream)
+    allowed = limits.resolved(most_pixels, most_work, most_memory, most_seconds, lambda: codec.free_memory(device))
     offset, start, limited = codec.begin(
-        stream, file, device, truncated, most_pixels, most_work, progress or (lambda done, total: None)
+        stream, file, device, truncated, allowed, progress or (lambda done, total: None)
     )
     samples = codec.KINDS[file.header.kind].samples
     if samples is None:

@@ -119,16 +119,17 @@ def test_the_mark_joins_a_packet_and_leaves_it(rich):
 
 
 @clause("3.7")
-@pytest.mark.parametrize(
-    "packet",
-    [
-        RDF % TITLE.replace(b"photoshop:Headline", b"Iptc4xmpExt:DigitalSourceType"),
-        b"<x:xmpmeta/>",
-        "<rdf/>".encode("utf-16"),
-    ],
-)
-def test_a_packet_that_states_its_source_or_is_no_rdf_stays(packet):
+def test_a_packet_that_states_its_source_stays():
+    namespace = b'xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" i:DigitalSourceType'
+    packet = RDF % TITLE.replace(b"photoshop:Headline", namespace)
     assert opened(saved(picture(16, 16), quality=1, xmp=packet)).info["xmp"] == packet
+
+
+@clause("3.7")
+@pytest.mark.parametrize("packet", [b"<x:xmpmeta/>", "<rdf/>".encode("utf-16")])
+def test_what_is_no_rdf_is_stored_and_gives_way_to_the_mark(packet):
+    data = saved(picture(16, 16), quality=1, xmp=packet)
+    assert packet in data and opened(data).info["xmp"] == mark.PACKET
 
 
 def test_the_mark_can_be_turned_off(rich):

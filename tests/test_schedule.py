@@ -159,8 +159,9 @@ def test_steps_are_taken_until_the_payload_is_used_up(registered, gain):
 
 
 @clause("4.2.2")
-def test_an_empty_payload_takes_no_step(registered):
-    assert expand(REGISTERED, dict(table=registered[0], gain=64), 0, CELLS) == schedule.Schedule((), ())
+def test_an_empty_payload_takes_no_step_and_is_bad(registered):
+    with pytest.raises(BadFile, match="no steps"):
+        expand(REGISTERED, dict(table=registered[0], gain=64), 0, CELLS)
 
 
 @clause("4.2.2")

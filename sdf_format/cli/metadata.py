@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdf_format.cli.terminal import reason
 from sdf_format.container import mark
+from sdf_format.container.exif import resolution
 from sdf_format.container.metadata import COMMENT
 from sdf_format.errors import BadInput
 from sdf_format.inspect.printable import printable
@@ -103,9 +104,7 @@ def _decoded(comment: bytes) -> str:
 
 def _says(exif: bytes | None, dpi: tuple[float, float]) -> bool:
     """Whether EXIF gives this resolution already."""
-    from pillow_plugin import resolution
-
-    known = resolution.read(exif) if exif else None
+    known = resolution(exif) if exif else None
     return known is not None and all(abs(a - b) < 0.01 for a, b in zip(known, dpi, strict=False))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from construct import GreedyBytes, Int8ub, Struct
 
 from sdf_format.container.canonical import parse
-from sdf_format.container.compression import compress, decompress
+from sdf_format.container.compression import compress, pieces
 from sdf_format.errors import BadFile
 
 FILTERS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))  # table 3.4: axes differenced, 0 down and 1 across
@@ -30,14 +32,49 @@ def encode(plane: np.ndarray) -> bytes:
 
 
 def decode(body: bytes, height: int, width: int) -> np.ndarray:
-    """A chunk body to (H, W) uint8; BadFile if it is not exactly that."""
+    """A chunk body to (H, W) uint8; BadFile if it is not exactly that. Takes the plane's memory and some MiB."""
+    number, filtered = _opened(body, height, width)
+    across, down = 1 in FILTERS[number], 0 in FILTERS[number]
+    plane = np.empty((height, width), np.uint8)
+    above = np.zeros((1, width), np.uint8)
+    row, left = 0, b""
+    for piece in filtered:
+        data = left + piece
+        count = len(data) // width
+        left = data[count * width :]
+        if not count:
+            continue
+        rows = np.frombuffer(data, np.uint8, count * width).reshape(count, width)
+        if down:
+            rows = np.add.accumulate(np.concatenate([above, rows]), axis=0, dtype=np.uint8)[1:]
+            above = rows[-1:]
+        # The sums of either direction may come first: they are sums modulo 256.
+        plane[row : row + count] = np.add.accumulate(rows, axis=1, dtype=np.uint8) if across else rows
+        row += count
+    return plane
+
+
+def check(body: bytes, height: int, width: int) -> None:
+    """BadFile if `decode` would raise it, in some MiB whatever the plane's size."""
+    for _ in _opened(body, height, width)[1]:
+        pass
+
+
+def _opened(body: bytes, height: int, width: int) -> tuple[int, Iterator[bytes]]:
+    """The filter, and the filtered plane row by row in pieces of any length.
+
+    The pieces raise BadFile unless they are as long as the plane.
+    """
     fields = parse(AlphaBody, body, "§3.5 chunk A")
     if fields.filter >= len(FILTERS):
         raise BadFile(f"§3.5 chunk A: filter {fields.filter} is unknown (table 3.4 has 0..{len(FILTERS) - 1})")
-    data = decompress(fields.data, height * width, "§3.5 chunk A")
-    if len(data) != height * width:
-        raise BadFile(f"§3.5 chunk A: {len(data)} bytes for {width}x{height} pixels")
-    plane = np.frombuffer(data, np.uint8).reshape(height, width)
-    for axis in FILTERS[fields.filter]:
-        plane = np.add.accumulate(plane, axis=axis, dtype=np.uint8)
-    return plane
+
+    def counted() -> Iterator[bytes]:
+        size = 0
+        for piece in pieces(fields.data, height * width, "§3.5 chunk A"):
+            size += len(piece)
+            yield piece
+        if size != height * width:
+            raise BadFile(f"§3.5 chunk A: {size} bytes for {width}x{height} pixels")
+
+    return fields.filter, counted()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 
 from construct import Construct, GreedyBytes, Int8ub, Struct
 
@@ -11,8 +11,16 @@ from sdf_format.errors import BadFile, BadInput
 
 STORED, ZSTD = 0, 1  # methods, §3.4
 METADATA_LIMIT = 4 << 20  # bytes of one metadata body, §3.4
+TOTAL_LIMIT = 16 << 20  # bytes of all metadata bodies of a file, §3.4
 WINDOW = 8 << 20  # bytes, §3.4
 LEVEL = 19
+MAGIC = bytes.fromhex("28b52ffd")  # of a zstandard frame; a skippable one begins otherwise
+PIECE = 256  # bytes of a frame taken at once: no more than 64 blocks of 128 KiB come out of them
+
+
+class TooLong(BadFile):
+    """A body that decompresses to more than it may."""
+
 
 # §3.4 Compressible body
 Body: Construct = Struct(
@@ -45,7 +53,7 @@ def unpack(body: bytes, where: str, limit: int = METADATA_LIMIT) -> bytes:
     else:
         raise BadFile(f"{where}: compression method {fields.method} is unknown (§3.4 has 0 and 1)")
     if len(data) > limit:
-        raise BadFile(f"{where}: more than {limit} bytes")
+        raise TooLong(f"{where}: more than {limit} bytes")
     return data
 
 
@@ -61,21 +69,27 @@ def compress(data: bytes) -> bytes:
 
 def decompress(frame: bytes, limit: int, where: str) -> bytes:
     """One frame and nothing behind it; BadFile if it is not that, or holds more than `limit` bytes."""
+    return b"".join(pieces(frame, limit, where))
+
+
+def pieces(frame: bytes, limit: int, where: str) -> Iterator[bytes]:
+    """What a frame holds, at most 8 MiB at a time, as soon as it is known; then what `decompress` raises."""
     import zstandard
 
+    if not frame.startswith(MAGIC):
+        raise BadFile(f"{where}: the body is not exactly one zstandard frame")
     worker = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
-    out = io.BytesIO()
+    start = size = 0
     try:
-        # Pieces of the input bound what one call may return.
-        for start in range(0, len(frame), 1024):
-            if worker.eof:
-                break
-            out.write(worker.decompress(frame[start : start + 1024]))
-            if out.tell() > limit:
-                raise BadFile(f"{where}: decompresses to more than {limit} bytes")
+        while start < len(frame) and not worker.eof:
+            piece = worker.decompress(frame[start : start + PIECE])
+            start += PIECE
+            size += len(piece)
+            if size > limit:
+                raise TooLong(f"{where}: decompresses to more than {limit} bytes")
+            yield piece
     except zstandard.ZstdError as error:
         raise BadFile(f"{where}: the zstandard frame is damaged: {error}") from error
     # decompressobj swallows what stands behind the frame in its last piece, and stops early without complaint.
-    if not worker.eof or worker.unused_data or start + 1024 < len(frame):
+    if not worker.eof or worker.unused_data or start < len(frame):
         raise BadFile(f"{where}: the body is not exactly one zstandard frame")
-    return out.getvalue()

@@ -178,6 +178,8 @@ def _parse_diffc(header: Header) -> Diffc:
         extension=raw.extension,
         conditioning=_parse_conditioning(raw.conditioning) if raw.conditioning else Conditioning(),
     )
+    if fields.form != schedule.REGISTERED and not fields.schedule["steps"]:
+        raise BadFile("§4.2 steps: a schedule of none")
     if fields.seed >= 1 << 32:
         raise BadFile(f"§5.2 seed: {fields.seed} has more than 32 bits")
     if fields.coder[0] not in CODERS:

@@ -98,6 +98,8 @@ def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> 
         schedule = _registered(fields, payload_bits, cells)
     else:
         schedule = _inline(fields, payload_bits)
+    if not schedule.bits:
+        raise BadFile("§4.2 a schedule of no steps")
     if any(b <= a for a, b in zip(schedule.levels, schedule.levels[1:])):
         raise BadFile("§4.2 levels: they must rise from step to step")
     if any(abs(level) > LEVEL_LIMIT for level in schedule.levels):

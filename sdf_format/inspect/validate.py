@@ -8,35 +8,63 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from sdf_format import limits
 from sdf_format.container import chunks, metadata, parameters
 from sdf_format.container.chunks import DATA_CHUNK, File
+from sdf_format.container.header import Header
 from sdf_format.diffusion import schedule
-from sdf_format.errors import TooMuch, error_context
+from sdf_format.errors import BadFile, Unsupported, error_context
 from sdf_format.models.registry import MODELS
 
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_ALPHA = 1 << 28  # pixels; a few hundred kilobytes can stand for 4 GiB
 
+def check(stream: BinaryIO, file: File, most_pixels: float | None = None) -> None:
+    """BadFile, Truncated or Unsupported for the first thing that is wrong.
 
-def check(stream: BinaryIO, file: File) -> None:
-    """BadFile, Truncated or Unsupported for the first thing that is wrong."""
-    chunks.verify(stream, file)
+    One body is held at a time, of alpha no more than some rows. TooMuch for alpha of more pixels than `most_pixels`
+    (see `limits`), which is not looked into.
+    """
     with error_context(chunks.HEADER_OFFSET):
         fields = parameters.parse(file.header)
-    metadata.read(stream, file)
-    if chunks.check_alpha(file) and (pixels := file.header.width * file.header.height) > MOST_ALPHA:
-        raise TooMuch(
-            f"§3.5 an alpha plane of {pixels} pixels is not looked into here; this takes memory for at most "
-            f"{MOST_ALPHA}"
-        )
-    plane(stream, file)
+        check_model(file.header, fields)
+    chunks.verify(stream, file)
+    metadata.check(stream, file)
+    if chunk := chunks.check_alpha(file):
+        from sdf_format.container import alpha
+
+        height, width = file.header.height, file.header.width
+        with error_context(chunks.HEADER_OFFSET):
+            limits.check_pixels(width, height, limits.resolved(most_pixels, free=lambda: 1.0))
+        with error_context(chunk.offset):
+            alpha.check(chunks.read(stream, chunk), height, width)
     data = file.find(DATA_CHUNK)
     assert data is not None  # container.verify has seen it
     if own := CHECKS.get(file.header.kind):
         with error_context(data.offset):
             own(file, fields, chunks.read(stream, data))
+
+
+def check_model(header: Header, fields: parameters.Fields) -> None:
+    """The rules of stage "model" (§8.3) that need the tables alone, no weights."""
+    spec = MODELS.get(header.model)
+    if header.model and spec is None:
+        raise Unsupported(
+            f"table 4.1: model {header.model} is unknown here (this decoder knows {sorted(MODELS)}); update it"
+        )
+    if spec is None:
+        return
+    if header.kind != parameters.DIFFC and not spec.autoencoder:
+        raise BadFile(
+            f"§5.1 kind {parameters.KINDS[header.kind]} needs the latent of an autoencoder; {spec.name} has none"
+        )
+    if header.sound:
+        raise BadFile(f"§4.6 a sound of {spec.name}, a model of pictures")
+    if isinstance(fields, parameters.Palette) and fields.groups > spec.channels:
+        raise BadFile(f"§5.3 groups: {fields.groups} for {spec.channels} channels")
+    if not spec.autoencoder and getattr(fields, "conditioning", None) not in (None, parameters.Conditioning()):
+        raise Unsupported(f"§5.2 a prompt or guidance for {spec.name}, which takes none")
 
 
 def plane(stream: BinaryIO, file: File) -> np.ndarray | None:

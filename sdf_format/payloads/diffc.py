@@ -16,6 +16,7 @@ from sdf_format.coding.rcc import gpu, pfr, tree, trellis
 from sdf_format.container.parameters import CODER_FIRST, PFR, REALISM, TREE, TRELLIS, Diffc
 from sdf_format.diffusion import schedule, walk
 from sdf_format.errors import Truncated
+from sdf_format.limits import Budget
 from sdf_format.models.loading import Model
 from sdf_format.progress import Progress
 
@@ -124,6 +125,8 @@ def latents(
     share = REALISM.get(denoiser[0]) if realism is None else realism  # None: ancestral, not on that line
     denoising = 1 if share == 0 else denoiser[1]
     if draft_speedup > 1:
+        if isinstance(progress, Budget):  # a draft is no way around what the whole picture would cost
+            progress.afford(whole + denoising)
         # The first step calls no model, so n steps and the posterior mean are n calls.
         whole, share, denoising = max(1, (whole - 1 + denoising) // draft_speedup), 0.0, 1
     calls = whole + number * denoising

@@ -79,6 +79,7 @@ LADDER = (
 )
 ROOM = 0.9  # share of the entropy of a sender's values that another choice of them may have
 BITS = [0.0, *(-log2(p / ONE) for p in range(1, ONE + 1))]  # of something of a probability out of ONE
+TICK = 64  # positions of a row between two looks at the clock
 SAMPLE = 1 << 13  # values of a channel that its scale is chosen by
 FEW = 256  # values of a channel at which saving bits on its scale begins
 NEGLIGIBLE = 1e-6  # squared error, of the latent's mean square
@@ -147,10 +148,12 @@ def code_values(
     contexts: int,
     places: np.ndarray | None = None,
     thrift: float = 0.0,
+    tick: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """(h, w, channels) values 0..levels - 1, row by row; LACKING from where an incomplete payload ends.  §5.4.2
 
     places  what to send, on the scale of values but not rounded; thrift: see `EncodeOptions`; 0: the nearest values
+    tick    called now and then; an exception from it ends the work
     """
     height, width, channels = shape
     bits = Bits(NODES * (channels * SHARED + SUMS * SPREADS if contexts == NEIGHBOURS else 1))
@@ -160,6 +163,8 @@ def code_values(
         for y in range(height):
             found.append([[LACKING] * channels for _ in range(width)])
             for x in range(width):
+                if x % TICK == 0:
+                    tick()
                 for c in range(channels):
                     a, b = _groups(found, y, x, c, levels, channels) if contexts == NEIGHBOURS else (0, 0)
                     value = (
@@ -374,7 +379,8 @@ def decode(
     channels, height, width = shape[1:]
     cleanup.check_model(fields.cleanup, loaded)
     # before anything is allocated: the caller may refuse
-    progress(0, cleanup.calls(fields.cleanup, denoiser, realism))
+    calls = cleanup.calls(fields.cleanup, denoiser, realism)
+    progress(0, calls)
     try:
         coder = Receiver(payload, complete=len(payload) == declared)
         scales = code_scales(coder, channels)
@@ -382,7 +388,9 @@ def decode(
         raise BadFile(
             f"§5.4.1 the payload ends inside its scales ({len(payload)} bytes); there is nothing to decode"
         ) from None
-    values = code_values(coder, (height, width, channels), fields.levels, fields.contexts)
+    values = code_values(
+        coder, (height, width, channels), fields.levels, fields.contexts, tick=lambda: progress(0, calls)
+    )
     if coder.complete:
         coder.finish()
     return cleanup.apply(

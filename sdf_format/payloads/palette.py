@@ -140,11 +140,16 @@ class Expectation:
 
 
 def code_cells(
-    coder: Coder, palettes: list[np.ndarray], shape: tuple[int, int], choose: Choose | None = None
+    coder: Coder,
+    palettes: list[np.ndarray],
+    shape: tuple[int, int],
+    choose: Choose | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """(h, w, groups) numbers, row by row.  §5.3.2
 
     choose  (row, column, group, frequencies) -> number to send; None in a receiver
+    tick    called at every cell; an exception from it ends the work
     """
     height, width = shape
     numbers = np.full((height, width, len(palettes)), LACKING, np.int64)
@@ -152,6 +157,7 @@ def code_cells(
     try:
         for y in range(height):
             for x in range(width):
+                tick()
                 near = [
                     (y + dy, x + dx, weight) for dy, dx, weight in NEIGHBOURS if y + dy >= 0 and 0 <= x + dx < width
                 ]
@@ -362,7 +368,8 @@ def decode(
         raise BadFile(f"§5.3 groups: {fields.groups} for {channels} channels")
     cleanup.check_model(fields.cleanup, loaded)
     # before anything is allocated: the caller may refuse
-    progress(0, cleanup.calls(fields.cleanup, denoiser, realism))
+    calls = cleanup.calls(fields.cleanup, denoiser, realism)
+    progress(0, calls)
     parts = bounds(channels, fields.groups)
     try:
         coder = Receiver(payload, complete=len(payload) == declared)
@@ -371,7 +378,7 @@ def decode(
         raise BadFile(
             f"§5.3.1 the payload ends inside its palettes ({len(payload)} bytes); there is no picture in it"
         ) from None
-    numbers = code_cells(coder, palettes, (height, width))
+    numbers = code_cells(coder, palettes, (height, width), tick=lambda: progress(0, calls))
     if coder.complete:
         coder.finish()
     cells = np.empty((height, width, channels))
