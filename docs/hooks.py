@@ -29,6 +29,7 @@ PAGES = {  # of the repository, by their names in the site
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
 }
+WIDE = ("experiments.md",)  # tables that take the place of the page's contents
 COMMAND_LINE = "command-line.md"  # what the parser says follows its text
 FILES = (
     "spec/sdf.ksy",
@@ -57,6 +58,8 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
     """Links as the site has them; clauses of the specification as anchors and as links to them."""
     here = page.file.src_uri
     source = PAGES.get(here, f"docs/{here}")
+    if here in WIDE:
+        page.meta["hide"] = ["toc"]
     if here == COMMAND_LINE:
         markdown += command_line(parser())
     if here == "specification.md":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ from pictures import picture, saved
 from PIL import Image
 from run_document import blocks
 
+from sdf_format import __version__
 from sdf_format.cli.main import parser
 
 ROOT = Path(__file__).parent.parent
@@ -194,6 +196,40 @@ def test_the_readme_is_short_and_its_links_are_files():
     assert len(text.splitlines()) < 80
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert len(links) > 10 and all((ROOT / link).exists() for link in links)
+
+
+def test_the_wheel_that_is_named_is_the_one_that_is_built():
+    named = {name for path in DOCUMENTS for name in re.findall(r"sdf_format-([0-9][^-\s]*)-py3", path.read_text())}
+    assert named == {__version__}
+
+
+def settings() -> dict[str, Any]:
+    """pyproject.toml."""
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_levels_are_those_that_are_held():
+    layers = settings()["tool"]["importlinter"]["contracts"][0]["layers"]
+    held = [set(layer.split(" | ")) for layer in reversed(layers)]
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| level |")[1].split("\n\n")[0]
+    rows = [row.split("|")[2] for row in table.splitlines()[2:]]
+    assert [set(re.findall(r"`(\w+)(?:/|\.py)`", row)) for row in rows] == held
+
+
+def test_every_variable_of_the_environment_is_documented_and_no_other():
+    files = [path for package in ("sdf_format", "pillow_plugin") for path in (ROOT / package).rglob("*.py")]
+    read = {name for path in files for name in re.findall(r"\bSDF_[A-Z_]+\b", path.read_text())}
+    table = (ROOT / "docs" / "models.md").read_text().split("## Environment variables")[1].split("\n## ")[0]
+    assert set(re.findall(r"\bSDF_[A-Z_]+\b", table)) == read
+
+
+def test_every_extra_is_explained_and_no_other():
+    extras = settings()["project"]["optional-dependencies"]
+    table = (ROOT / "docs" / "first-steps.md").read_text().split("| extra | for |")[1].split("\n\n")[0]
+    assert {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
+    } == set(extras)
 
 
 def test_pictures_are_small():
