@@ -144,7 +144,7 @@ def ideal(prediction: str, variance: float = 1.0) -> Stable:
     law = None if flow else laws.Timesteps(*BETAS)
     made = Stable(None, settings, Ideal(variance, prediction, law), None, None, torch.device("cpu"))
     made.forward = lambda net, z, time, condition, guidance: net.answer(z, float(time))
-    made._told["", False] = {}
+    made._conditioned["", False] = {}
     return made
 
 

@@ -195,7 +195,7 @@ def test_text_encoders_are_loaded_once_for_all_prompts(folders, monkeypatch):
 
     monkeypatch.setattr(stable, "PROMPTS_KEPT", 2)
     ours.conditioned("d", 1.0).predict(y, 1.0)
-    assert len(ours._told) == 2
+    assert len(ours._conditioned) == 2
 
 
 @clause("4.4")

@@ -134,7 +134,7 @@ def judge(suite: Path, decode: Decoder, tell: Teller | None = None, only: str = 
             if kind == "refused":
                 yield Result(entry["name"], entry["clauses"], _refused(entry, *decode(source, target), target.exists()))
                 continue
-            problems = _told(entry["header"], tell(source)) if tell else []
+            problems = _header_problems(entry["header"], tell(source)) if tell else []
             figures = None
             if "pixels" in entry:
                 status, said = decode(source, target)
@@ -167,7 +167,7 @@ def _refused(entry: dict[str, Any], status: int, said: str, wrote: bool) -> list
     return problems
 
 
-def _told(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+def _header_problems(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return [
         f"header {name}: {found.get(name)!r}; wanted {value!r}"
         for name, value in wanted.items()

@@ -195,12 +195,12 @@ def _chosen(bits: Bits, a: int, b: int, levels: int, place: float, thrift: float
         return nearest
     return (
         other
-        if error < thrift * (_told_by(bits, a, b, levels, nearest) - _told_by(bits, a, b, levels, other))
+        if error < thrift * (_bits_of_value(bits, a, b, levels, nearest) - _bits_of_value(bits, a, b, levels, other))
         else nearest
     )
 
 
-def _told_by(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
+def _bits_of_value(bits: Bits, a: int, b: int, levels: int, value: int) -> float:
     """Bits that a value takes now, but for those without contexts, which are about as many for its neighbours."""
     low, high, node, spent = 0, levels, 1, 0.0
     while high - low > 1 and node < NODES:
@@ -261,7 +261,7 @@ def fitted(values: np.ndarray, levels: int) -> np.ndarray:
     return found
 
 
-def _told(number: int) -> float:
+def _bits_of_number(number: int) -> float:
     """Bits that a number takes, about."""
     return 1 + 2 * np.log2(1 + abs(number))
 
@@ -284,7 +284,11 @@ def _fitted(own: np.ndarray, levels: int, mean_scale: int, count: int, least: fl
         place = own / step - offsets[:, None] / OFFSET_UNIT + (levels - 1) / 2
         errors = np.square(place - np.rint(place).clip(0, levels - 1)).mean(axis=1) * step**2
         tried += [
-            (count / 2 * np.log2(error + least + 1e-18) + _told(k - mean_scale) + _told(m), k, int(m))
+            (
+                count / 2 * np.log2(error + least + 1e-18) + _bits_of_number(k - mean_scale) + _bits_of_number(m),
+                k,
+                int(m),
+            )
             for error, m in zip(errors, offsets)
         ]
     return min(tried)[1:]
