@@ -116,6 +116,7 @@ class Shared:
     def __init__(self, model: Model, predictor: BatchedPredictor, order: int):
         self.model, self.predictor, self.order = model, predictor, order
         self.latent_device = getattr(model, "latent_device", None)
+        self.path = getattr(model, "path", None)
         if hasattr(model, "predict"):  # an autoencoder alone has none, and must not seem to
             self.predict = lambda y, sigma: predictor.submit(order, model, y, sigma)
         if hasattr(model, "conditioned"):

@@ -23,6 +23,7 @@ from sdf_format.diffusion.schedule import (
     law_bits,
     law_levels,
 )
+from sdf_format.diffusion.walk import precision_at
 
 LOWEST, SPACING = -7.0, 2.5  # nat: log-SNR where measuring starts, and between measurements
 # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
@@ -31,22 +32,30 @@ HIGHEST = 10.0  # nat: noise of less than half a step of 8-bit samples; there is
 # latent positions a side of the windows measured in a large picture, unless the model was trained at others
 SAMPLE = 64
 WINDOWS = 4
+AHEAD = 0.3  # nat: about the length of a step
 
 
 @dataclass(frozen=True)
 class MmseCurve:
-    """Squared error of the model's prediction, summed over the whole latent, at log-SNR levels [nat]; well below them:
-    its energy.
+    """Squared error of the model's prediction, summed over the channels that the walk goes on with, at log-SNR levels
+    [nat]; well below them: their energy.
+
+    wiener  the same of a Wiener filter at any level, up to a factor: what lies between measurements is shaped like it.
+            None for models without a path, whose error is a straight line in logarithms well enough
     """
 
     dimensions: int  # of the latent
     energy: float
     levels: list[float]
     errors: list[float]
+    wiener: Callable[[float], float] | None = None
 
     def error(self, level: float) -> float:
-        """At any level, linear in the logarithm between measurements."""
-        return math.exp(np.interp(level, [self.levels[0] - SPACING, *self.levels], np.log([self.energy, *self.errors])))
+        """At any level, linear in the logarithm between measurements, over the Wiener filter's."""
+        at = [self.levels[0] - SPACING, *self.levels]
+        shape = [0.0 if self.wiener is None else math.log(self.wiener(x)) for x in (level, *at)]
+        ratios = np.log([self.energy, *self.errors]) - shape[1:]
+        return math.exp(np.interp(level, at, ratios) + shape[0])
 
 
 class Predictor(Protocol):
@@ -66,6 +75,12 @@ def windows(latent: Tensor, side: int) -> Tensor:
     return torch.cat([latent[:, :, t : t + side, left : left + side] for t, left in zip(tops, lefts)])
 
 
+def share_ahead(level: float, path: Tensor) -> Tensor:
+    """What part of a rise of AHEAD from a level each channel takes part in: 1 for those that are seen already."""
+    low, high = math.exp(level), math.exp(level + AHEAD)
+    return ((high - path.clamp(min=low)) / (high - low)).clamp(min=0)
+
+
 def measure_mmse(
     latent: Tensor,
     model: Predictor,
@@ -79,13 +94,22 @@ def measure_mmse(
     sample = windows(latent, getattr(model, "window", SAMPLE))
     scale = latent.numel() / sample.numel()
     noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
-    curve = MmseCurve(latent.numel(), float(latent.double().square().sum()) + 1e-6, [], [])
+    path: Tensor | None = getattr(model, "path", None)
+    known = 1.0 if path is None else share_ahead(lowest - spacing, path)
+    energy = float((latent.double().square() * known).sum()) + 1e-6
+    curve = MmseCurve(latent.numel(), energy, [], [], getattr(model, "wiener", None))
     level = lowest
     while level <= HIGHEST + spacing:
         sigma = math.exp(-level / 2)
-        clean = torch.cat([model.predict(one[None], sigma) for one in sample + sigma * noise])
+        if path is None:
+            seen, share = sample + sigma * noise, 1.0
+        else:
+            precision = precision_at(level, path)
+            seen = torch.where(precision > 0, sample + noise * precision.clamp(min=1e-30).rsqrt(), 0.0)
+            share = share_ahead(level, path)
+        clean = torch.cat([model.predict(one[None], sigma) for one in seen])
         curve.levels.append(level)
-        curve.errors.append(float((clean - sample).double().square().sum()) * scale + 1e-6)
+        curve.errors.append(float(((clean - sample).double().square() * share).sum()) * scale + 1e-6)
         if enough(curve):
             break
         level += spacing

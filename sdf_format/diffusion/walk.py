@@ -16,7 +16,21 @@ import torch
 from torch import Tensor
 
 Predict = Callable[[Tensor, float], Tensor]
-Channel = Callable[[int, Tensor, float], Tensor]
+Channel = Callable[[int, Tensor, "float | Tensor"], Tensor]
+
+
+def precision_at(level: float, path: Tensor | None) -> float | Tensor:
+    """What has been seen of a latent at a level [nat]: exp(level); where a model has a path, so much less in each channel,
+    but not less than 0.
+    """
+    return math.exp(level) if path is None else (math.exp(level) - path).clamp(min=0)
+
+
+def mean_of(total: Tensor, precision: float | Tensor) -> Tensor:
+    """Noisy latent y = sum / precision; 0 in channels of which nothing has been seen."""
+    if isinstance(precision, Tensor):
+        return torch.where(precision > 0, total / precision.clamp(min=1e-30), 0.0)
+    return total / precision
 
 
 def walk(
@@ -25,6 +39,7 @@ def walk(
     predict: Predict,
     channel: Channel,
     device: torch.device | str = "cpu",
+    path: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """Carry a latent from no knowledge to the last level (§7.1); sender and receiver differ in their channel alone.
 
@@ -33,17 +48,22 @@ def walk(
     channel  (step, clean, gain) -> displacement in units of the step's standard deviation, like clean; its wanted
              mean is gain * (target - clean), and the step's KL half the square of that [nat]
     device   where the latent lives: predict's argument and, as its result, clean
+    path     (1, C, 1, 1) precision that each channel lags behind; None: none does
     result   (y, sigma) at the last level
     """
     total = torch.zeros(tuple(shape), device=device)
-    precision = 0.0
+    before: float | Tensor = 0.0
     for step, level in enumerate(levels):
-        clean = predict(total / precision, precision**-0.5) if precision else torch.zeros_like(total)
-        rise = math.exp(level) - precision
-        gain = math.sqrt(rise)
+        if step:
+            clean = predict(mean_of(total, before), math.exp(-levels[step - 1] / 2))
+        else:
+            clean = torch.zeros_like(total)
+        here = precision_at(level, path)
+        rise = here - before
+        gain = rise**0.5
         total = total + rise * clean + gain * channel(step, clean, gain)
-        precision += rise
-    return total / precision, precision**-0.5
+        before = here
+    return mean_of(total, before), math.exp(-levels[-1] / 2)
 
 
 def flow(y: Tensor, sigma: float, steps: int, predict: Predict) -> Tensor:

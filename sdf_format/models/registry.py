@@ -63,7 +63,7 @@ class ModelSpec:
     @property
     def autoencoder(self) -> bool:
         """Whether the latent is that of a trained autoencoder."""
-        return self.load != TINY
+        return self.load not in (TINY, GATED)
 
     def padded(self, side: int) -> int:
         """A side of the picture [pixel] to the side that the model works on."""
@@ -71,6 +71,7 @@ class ModelSpec:
 
 
 TINY = "sdf_format.models.tiny:load"
+GATED = "sdf_format.models.gated:load"
 STABLE = "sdf_format.models.stable:load"
 SD_BETAS = ("scaled_linear", 0.00085, 0.012, 1000)  # scheduler_config.json of SD 1.5, 2.1 and XL
 

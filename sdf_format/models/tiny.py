@@ -33,9 +33,15 @@ class Tiny:
     there.
     """
 
+    whole, tile, margin = WHOLE, TILE, MARGIN
+
     def __init__(self, state: dict[str, Tensor], device: str, dtype: torch.dtype | None = None):
         self.device = self.latent_device = torch.device(device)
         self.dtype = dtype or (torch.bfloat16 if fast_bfloat16(self.device) else torch.float32)
+        self.prepare(state)
+
+    def prepare(self, state: dict[str, Tensor]) -> None:
+        """The network from its tensors."""
         net = TinyNet()
         net.load_state_dict({k: v.float() for k, v in state.items()})
         self.net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
@@ -66,17 +72,18 @@ class Tiny:
 
     def predict(self, y: Tensor, sigma: float) -> Tensor:
         height, width = y.shape[2:]
-        if height * width <= WHOLE:
+        tile, margin = self.tile, self.margin
+        if height * width <= self.whole:
             return self._predict(y, sigma)
         result = torch.empty_like(y)
-        for top in range(0, height, TILE):
-            for left in range(0, width, TILE):
-                above, before = max(0, top - MARGIN), max(0, left - MARGIN)
-                part = y[:, :, above : top + TILE + MARGIN, before : left + TILE + MARGIN]
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                above, before = max(0, top - margin), max(0, left - margin)
+                part = y[:, :, above : top + tile + margin, before : left + tile + margin]
                 inner = self._predict(part, sigma)[
-                    :, :, top - above : top - above + TILE, left - before : left - before + TILE
+                    :, :, top - above : top - above + tile, left - before : left - before + tile
                 ]
-                result[:, :, top : top + TILE, left : left + TILE] = inner
+                result[:, :, top : top + tile, left : left + tile] = inner
         return result
 
     @torch.inference_mode()

@@ -36,6 +36,12 @@ class Step:
     delivered: float
 
 
+def path_of(model: Model, device: torch.device) -> Tensor | None:
+    """Precision that each channel lags behind on the walk, for a model that leaves weak channels alone (§7.1)."""
+    path = getattr(model, "path", None)
+    return None if path is None else path.to(device)
+
+
 def encode(
     latent: Tensor, fields: Diffc, payload_bytes: int, model: Model, progress: Progress, effort: int = 0
 ) -> tuple[bytes, list[Step]]:
@@ -52,7 +58,7 @@ def encode(
     sent: list[np.ndarray] = []
     account: list[Step] = []
 
-    def sender(step: int, clean: Tensor, gain: float) -> Tensor:
+    def sender(step: int, clean: Tensor, gain: float | Tensor) -> Tensor:
         progress(step, len(plan.bits))
         shift = (gain * (latent - clean)).flatten()
         bits = send(shift, plan.bits[step], coder_bits, fields.seed, step)
@@ -65,7 +71,7 @@ def encode(
         sent.append(bits)
         return z.view_as(clean)
 
-    walk.walk(latent.shape, plan.levels, model.predict, sender, device)
+    walk.walk(latent.shape, plan.levels, model.predict, sender, device, path_of(model, device))
     progress(len(plan.bits), len(plan.bits))
     bits = np.concatenate([*sent, np.zeros(8 * payload_bytes - sum(plan.bits), np.uint8)])
     return np.packbits(bits).tobytes(), account
@@ -133,13 +139,15 @@ def latents(
 
     progress(0, calls)  # before anything is allocated: the caller may refuse
 
-    def receiver(step: int, clean: Tensor, gain: float) -> Tensor:
+    def receiver(step: int, clean: Tensor, gain: float | Tensor) -> Tensor:
         if step:
             progress(step, calls)
         own = bits[ends[step] - plan.bits[step] : ends[step]]
         return coder.receive(own, dimensions, coder_bits, fields.seed, step).view_as(clean)
 
-    y, sigma = walk.walk(shape, plan.levels[:whole], model.predict, receiver, device)
+    y, sigma = walk.walk(
+        shape, plan.levels[:whole], model.predict, receiver, device, path_of(model, device)
+    )
     done = iter(range(whole, calls + 1))
 
     def counted(z: Tensor, level: float) -> Tensor:
