@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sdf_format.errors import BadInput
 from sdf_format.models.gated_net import Depthwise, GatedNet
-from sdf_format.training import card, drawings, fit, pictures, plot, prepare, shards
+from sdf_format.training import card, checkpoints, drawings, fit, pictures, plot, prepare, shards
 
 
 def photograph(seed: int, side: int = 300) -> Image.Image:
@@ -129,9 +130,9 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(photographs, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         fit.main(command("stopped"))
     monkeypatch.setattr(fit, "validate", validate)
-    assert torch.load(tmp_path / "stopped/checkpoint.pt", weights_only=True)["step"] == 2
+    assert checkpoints.load(tmp_path / "stopped", torch.device("cpu"))["step"] == 2
     fit.main(command("stopped"))
-    a, b = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("straight", "stopped"))
+    a, b = (checkpoints.load(tmp_path / run, torch.device("cpu")) for run in ("straight", "stopped"))
     assert a["step"] == b["step"] == 4 and a["average"] == b["average"]
     for name, value in a["ema"].items():
         assert torch.equal(value, b["ema"][name]), name
@@ -152,6 +153,8 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(photographs, tmp_path, 
             and "steps 4" in text
         )
         assert text.count("| -5 |") == 1
+    checkpoints.main([f"{tmp_path}/straight", "--out", f"{tmp_path}/taken.safetensors"])
+    assert (tmp_path / "taken.safetensors").read_bytes() == weights
     written.write_text("no marks")
     with pytest.raises(SystemExit):
         card.main(["--run", f"{tmp_path}/straight", "--data", str(photographs), f"{written}"])
@@ -308,6 +311,23 @@ def test_drawings_are_of_every_kind_and_the_same_for_a_seed():
     for draw, _ in drawings.KINDS:
         one, two = (draw(np.random.default_rng(5), 96) for _ in range(2))
         assert one.size == (96, 96) and one.mode == "RGB" and one.tobytes() == two.tobytes()
+
+
+def test_checkpoints_travel_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "PART", 1000)
+    state = {"step": 7, "net": {"weight": torch.randn(40, 30)}}
+    for step in (6, 7):
+        checkpoints.save({**state, "step": step}, tmp_path)
+    parts = sorted(tmp_path.glob("checkpoint-*"))
+    assert len(parts) > 4 and all(p.stat().st_size <= 1000 and p.name.startswith("checkpoint-7.") for p in parts)
+    again = checkpoints.load(tmp_path, torch.device("cpu"))
+    assert again["step"] == 7 and torch.equal(again["net"]["weight"], state["net"]["weight"])
+    parts[1].write_bytes(bytes(1000))
+    with pytest.raises(BadInput, match="damaged"):
+        checkpoints.load(tmp_path, torch.device("cpu"))
+    parts[1].unlink()
+    with pytest.raises(BadInput, match=r"lacks checkpoint-7\.001"):
+        checkpoints.load(tmp_path, torch.device("cpu"))
 
 
 def test_a_photograph_that_fits_no_shard_is_an_error():

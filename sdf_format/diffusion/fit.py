@@ -101,12 +101,10 @@ def measure_mmse(
     level = lowest
     while level <= HIGHEST + spacing:
         sigma = math.exp(-level / 2)
-        if path is None:
-            seen, share = sample + sigma * noise, 1.0
-        else:
-            precision = precision_at(level, path)
-            seen = torch.where(precision > 0, sample + noise * precision.clamp(min=1e-30).rsqrt(), 0.0)
-            share = share_ahead(level, path)
+        precision = precision_at(level, path)
+        spread = sigma if not isinstance(precision, Tensor) else precision.clamp(min=1e-30).rsqrt()
+        seen = (sample + spread * noise) * (1.0 if not isinstance(precision, Tensor) else precision > 0)
+        share: float | Tensor = 1.0 if path is None else share_ahead(level, path)
         clean = torch.cat([model.predict(one[None], sigma) for one in seen])
         curve.levels.append(level)
         curve.errors.append(float(((clean - sample).double().square() * share).sum()) * scale + 1e-6)

@@ -20,8 +20,8 @@ Channel = Callable[[int, Tensor, "float | Tensor"], Tensor]
 
 
 def precision_at(level: float, path: Tensor | None) -> float | Tensor:
-    """What has been seen of a latent at a level [nat]: exp(level); where a model has a path, so much less in each channel,
-    but not less than 0.
+    """What has been seen of a latent at a level [nat]: exp(level); where a model has a path, so much less in each
+    channel, but not less than 0.
     """
     return math.exp(level) if path is None else (math.exp(level) - path).clamp(min=0)
 
@@ -54,10 +54,8 @@ def walk(
     total = torch.zeros(tuple(shape), device=device)
     before: float | Tensor = 0.0
     for step, level in enumerate(levels):
-        if step:
-            clean = predict(mean_of(total, before), math.exp(-levels[step - 1] / 2))
-        else:
-            clean = torch.zeros_like(total)
+        known = step > 0
+        clean = predict(mean_of(total, before), math.exp(-levels[step - 1] / 2)) if known else torch.zeros_like(total)
         here = precision_at(level, path)
         rise = here - before
         gain = rise**0.5

@@ -1,4 +1,4 @@
-"""`sdf-tiny-2` behind the model interface: block DCT, gated network, the path that leaves weak channels alone, tiles."""
+"""The gated network behind the model interface: block DCT, a path that leaves weak channels alone, tiles."""
 
 from __future__ import annotations
 

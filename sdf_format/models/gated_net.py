@@ -11,7 +11,7 @@ All feature maps here are (B, h, w, C): a 1x1 convolution is then one matrix pro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -88,7 +88,7 @@ class GatedBlock(nn.Module):
 
     def at(self, condition: Tensor, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
         """Matrix and offset of both gates and values for one noise level, with its scale and shift worked in."""
-        scale, shift, scale2, shift2 = self.film(condition)[0].chunk(4)
+        scale, shift, scale2, shift2 = self.film(condition)[0].float().chunk(4)
         made = []
         for layer, factor, offset in ((self.spread, 1 + scale, shift), (self.widen, 1 + scale2, shift2)):
             matrices = (layer.weight * factor).to(dtype).chunk(2)
@@ -146,6 +146,7 @@ class GatedNet(nn.Module):
 
     variance: Tensor
     frequencies: Tensor
+    level: nn.Sequential
     GRID = 4  # positions: height and width are padded with zeros to multiples of it
 
     def __init__(
@@ -180,7 +181,7 @@ class GatedNet(nn.Module):
         return (level.exp()[:, None] - self.kappa / self.variance).clamp(min=0)
 
     def _run(self, number: int, x: Tensor, condition: Tensor) -> Tensor:
-        for block in cast("nn.ModuleList", self.blocks[number]):
+        for block in cast("Iterable[GatedBlock]", self.blocks[number]):
             x = block(x, condition) if self.training or len(x) > 1 else block.fast(x, condition)
         return x
 
@@ -200,12 +201,12 @@ class GatedNet(nn.Module):
         return applied(self.leave, channel_norm(x))[:, :height, :width]
 
     def for_use(self, dtype: torch.dtype) -> GatedNet:
-        """Ready for predictions one at a time: matrices in `dtype`, but for those that the noise level is worked into."""
+        """Ready for single predictions: matrices in `dtype`, but for those that the noise level is worked into."""
         for block in (m for m in self.modules() if isinstance(m, GatedBlock)):
             for part in (block.depthwise, block.first, block.second):
                 part.to(dtype)
-        for part in (self.enter, self.leave, self.down, self.up):
-            part.to(dtype)
+        for whole in (self.enter, self.leave, self.down, self.up):
+            whole.to(dtype)
         return self.eval().requires_grad_(False)
 
     def forward(self, total: Tensor, level: Tensor) -> Tensor:

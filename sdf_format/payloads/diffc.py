@@ -145,9 +145,7 @@ def latents(
         own = bits[ends[step] - plan.bits[step] : ends[step]]
         return coder.receive(own, dimensions, coder_bits, fields.seed, step).view_as(clean)
 
-    y, sigma = walk.walk(
-        shape, plan.levels[:whole], model.predict, receiver, device, path_of(model, device)
-    )
+    y, sigma = walk.walk(shape, plan.levels[:whole], model.predict, receiver, device, path_of(model, device))
     done = iter(range(whole, calls + 1))
 
     def counted(z: Tensor, level: float) -> Tensor:

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sdf_format.models import dct
 from sdf_format.models.gated_net import LEVELS, GatedBlock, GatedNet
+from sdf_format.training import checkpoints
 from sdf_format.training.drawings import drawing
 from sdf_format.training.pictures import Pictures, latents, load_photographs, scaled
 
@@ -127,14 +127,6 @@ def validate(net: GatedNet, pixels: Tensor, matrix: Tensor, spacing: float = 1.0
     }
 
 
-def export(state: dict[str, Tensor], path: Path) -> None:
-    """bfloat16 weights, float32 statistics, in one safetensors file."""
-    save_file(
-        {k: v.cpu().contiguous() if k == "variance" else v.bfloat16().cpu().contiguous() for k, v in state.items()},
-        path,
-    )
-
-
 def optimisers(net: GatedNet, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the network, AdamW for everything else."""
     inner = [
@@ -183,16 +175,12 @@ class Run:
         self.optimisers = optimisers(self.net, args.rate)
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.step, self.elapsed, self.average = 0, 0.0, 0.0
-        if args.start and not self.checkpoint.exists():
+        if args.start and not checkpoints.exists(args.run):
             from safetensors.torch import load_file
 
             started = {k: v.float() for k, v in load_file(args.start).items()}
             self.net.load_state_dict(started)
             self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.args.run / "checkpoint.pt"
 
     def batch(self, generator: torch.Generator) -> Tensor:
         """(batch, h, w, 192) clean latents: photographs, and DRAWN of them made up."""
@@ -244,9 +232,9 @@ class Run:
 
     def resume(self) -> None:
         """From the run's checkpoint, if there is one."""
-        if not self.checkpoint.exists():
+        if not checkpoints.exists(self.args.run):
             return
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        state = checkpoints.load(self.args.run, self.device)
         self.net.load_state_dict(state["net"])
         self.ema = state["ema"]
         for optimiser, own in zip(self.optimisers, state["optimisers"], strict=True):
@@ -255,10 +243,8 @@ class Run:
 
     def save(self) -> dict[str, Any]:
         """Checkpoint, exported weights, and a line of the log: bits and PSNR of held-out photographs and drawings."""
-        partial = self.checkpoint.with_suffix(".part")
-        torch.save(self.state(), partial)
-        partial.replace(self.checkpoint)
-        export(self.ema, self.args.run / "weights.safetensors")
+        checkpoints.save(self.state(), self.args.run)
+        checkpoints.export(self.ema, self.args.run / "weights.safetensors")
         trial = GatedNet(self.args.widths, self.args.depths, self.args.kernels, self.args.kappa).to(self.device)
         trial.load_state_dict(self.ema)
         trial.eval()
