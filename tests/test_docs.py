@@ -19,7 +19,7 @@ from PIL import Image
 from run_document import blocks
 
 from sdf_format import __version__
-from sdf_format.cli.main import parser
+from sdf_format.cli.main import main, parser
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -230,6 +230,18 @@ def test_every_extra_is_explained_and_no_other():
     assert {
         name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
     } == set(extras)
+
+
+def test_the_commands_above_the_figures_are_those_of_the_program(capsys):
+    """BENCHMARKS.md: hours of work, so their options are held against what each benchmark says that it takes."""
+    commands = re.findall(r"^    (sdf .*)$", (ROOT / "BENCHMARKS.md").read_text(), re.MULTILINE)
+    assert len(commands) > 8
+    for command in commands:
+        names = command.split()[1:3] if command.startswith("sdf bench ") else command.split()[1:2]
+        with pytest.raises(SystemExit) as ended:
+            main([*names, "--help"])
+        said = capsys.readouterr().out
+        assert ended.value.code == 0 and all(option in said for option in re.findall(r"--[\w-]+", command)), command
 
 
 def test_pictures_are_small():
