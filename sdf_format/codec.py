@@ -17,8 +17,8 @@ from sdf_format import limits
 from sdf_format.container import alpha as alpha_plane
 from sdf_format.container import chunks, parameters
 from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK
-from sdf_format.container.header import MAX_SIDE, Header, not_a_picture
-from sdf_format.errors import BadFile, BadInput, IsSound, Trailing, Truncated, error_context
+from sdf_format.container.header import MAX_SIDE, SOUNDS, Header, not_a_picture
+from sdf_format.errors import BadFile, BadInput, IsSound, Trailing, Truncated, Unsupported, error_context
 from sdf_format.inspect import cost, validate
 from sdf_format.limits import Limits, enough_memory
 from sdf_format.models import loading
@@ -311,24 +311,36 @@ def begin(
         raise IsSound(not_a_picture(header))
     cost.check(header, allowed)
     with error_context(file.chunks[0].offset):
-        fields_of_kind = parameters.parse(header)
+        fields_of_kind = validate.check_header(file)
         found = loading.find_for(header)
         spec = found.spec
-        if spec.sound:
-            raise BadFile(f"§3.3 a picture of a model of sound, {spec.name}")
-        if header.model == 0 and (header.channels, header.cell) != (spec.channels, spec.cell):
-            raise BadFile(
-                f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {spec.channels} "
-                f"and {spec.cell}"
-            )
-        if problem := unsuited(header.kind, spec):
-            raise BadFile(f"§5.1 {problem}")
+        check_weights(header, fields_of_kind, spec)
     data, payload = payload_of(stream, file, truncated)
     shape = (1, spec.channels, *(spec.padded(n) // spec.cell for n in (header.height, header.width)))
     loaded = wrap_model(loading.load(found, pick_device(device)))
     pixels = shape[2] * shape[3] * spec.cell**2
     limited = limits.Budget(allowed, pixels, progress, file.chunks[0].offset)
     return data.offset, (payload, data.length, shape, fields_of_kind, loaded, spec), limited
+
+
+def check_weights(header: Header, fields: parameters.Fields, spec: ModelSpec) -> None:
+    """§8.3, the end of stage "model": the header against what its weights turn out to be.  BadFile, Unsupported"""
+    if header.model == 0 and (header.channels, header.cell) != (spec.channels, spec.cell):
+        raise BadFile(
+            f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {spec.channels} "
+            f"and {spec.cell}"
+        )
+    if (spec.sound.planes if spec.sound else 0) < SOUNDS.get(header.mode, 0) or (spec.sound and not header.sound):
+        made_for = f"sound, {'mono' if spec.sound.planes == 1 else 'stereo'}" if spec.sound else "pictures"
+        raise BadFile(f"§4.6 mode {header.mode} of {spec.name}, a model of {made_for}")
+    if problem := unsuited(header.kind, spec):
+        raise BadFile(f"§5.1 {problem}")
+    spec.check_size(header.width, header.height)
+    if not spec.predicts and (header.kind == parameters.DIFFC or getattr(fields, "cleanup", None)):
+        raise Unsupported(
+            f"§4.5 {'steps of kind diffc' if header.kind == parameters.DIFFC else 'clean-up'} need a model that "
+            f"predicts; {spec.name} is an autoencoder alone"
+        )
 
 
 def to_pixels(loaded: loading.Model, latent: Tensor, header: Header, reduce: int = 1) -> np.ndarray:

@@ -5,8 +5,13 @@ A message says where (clause, chunk, byte offset), what was found, what was want
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from sdf_format.tables import table
+
+STATUS = {row["name"]: row["status"] for row in table("errors")["classes"]}  # §8.1
 
 
 def with_extra(name: str) -> str:
@@ -30,13 +35,14 @@ class BadFile(SdfError):
     """The file breaks a rule of the specification: whoever wrote or carried it has to mend it."""
 
     code = "bad"
+    status = STATUS[code]
 
 
 class Truncated(BadFile):
     """The file ends too early. What is there may still decode to a coarser picture."""
 
     code = "truncated"
-    status = 5
+    status = STATUS[code]
 
 
 class Trailing(BadFile):
@@ -47,7 +53,7 @@ class Unsupported(SdfError):
     """A valid file, as far as can be told, that this decoder or this installation cannot decode."""
 
     code = "unsupported"
-    status = 3
+    status = STATUS[code]
 
 
 class TooMuch(Unsupported):
@@ -64,7 +70,7 @@ class MissingModel(Unsupported):
     """The weights that the file names are not to be had here, or are not the ones it was made with."""
 
     code = "missing-model"
-    status = 4
+    status = STATUS[code]
 
 
 class BadInput(SdfError, ValueError):
@@ -81,6 +87,6 @@ def error_context(offset: int) -> Iterator[None]:
     except SdfError as error:
         if error.offset is None and not isinstance(error, BadInput):
             error.offset = offset
-            if "offset" not in str(error):
+            if not re.search(r"offset \d", str(error)):
                 error.args = (f"{error} (chunk at offset {offset})",)
         raise

@@ -13,10 +13,10 @@ import numpy as np
 
 from sdf_format import codec, limits
 from sdf_format.codec import Encoded
-from sdf_format.container import chunks, parameters
+from sdf_format.container import chunks
 from sdf_format.container.header import SOUNDS, Header, build_header
-from sdf_format.errors import BadFile, BadInput, TooMuch, Unsupported, error_context, with_extra
-from sdf_format.inspect import cost
+from sdf_format.errors import BadInput, TooMuch, Unsupported, error_context, with_extra
+from sdf_format.inspect import cost, validate
 from sdf_format.models import loading
 from sdf_format.models.autoencoder_config import SoundSettings
 from sdf_format.progress import Progress, no_progress
@@ -150,20 +150,13 @@ def decode(
         raise BadInput("this file holds a picture; Image.open or sdf_format.codec.decode reads it")
     allowed = limits.resolved(None, most_work, most_memory, most_seconds, lambda: codec.free_memory(device))
     with error_context(file.chunks[0].offset):
-        fields = parameters.parse(header)
+        fields = validate.check_header(file)
         check_samples(header.length, most_samples)
         cost.check(header, allowed)
         found = loading.find_for(header)
+        codec.check_weights(header, fields, found.spec)
         sound = found.spec.sound
-        if sound is None or sound.planes < SOUNDS[header.mode]:
-            raise BadFile(
-                f"§3.3 a sound, {header.mode}, of {found.spec.name}, a model of {'mono' if sound else 'pictures'}"
-            )
-        if header.model == 0 and (header.channels, header.cell) != (sound.channels, sound.cell):
-            raise BadFile(
-                f"§3.3 a latent of {header.channels} channels, cells of {header.cell}: the model has {sound.channels} "
-                f"and {sound.cell}"
-            )
+        assert sound is not None
         length, positions = at_model(header.length, header.rate, sound)
         check_samples(length, most_samples)
     data, payload = codec.payload_of(stream, file, truncated)

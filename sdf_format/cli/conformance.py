@@ -27,6 +27,15 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument(
         "--suite", type=Path, metavar="DIR", help="folder of the suite; default: the one in the sources"
     )
+    command.add_argument(
+        "--strict", action="store_true", help="the tolerance of networks in float32; default: that of bfloat16"
+    )
+    command.add_argument(
+        "--profile",
+        choices=("full", "minimal"),
+        default="full",
+        help="minimal: a decoder of the embedded model and kind diffc alone, which refuses the rest",
+    )
     command.add_argument("--only", default="*", metavar="PATTERN", help="names of files, as in 'alpha-*'")
     command.add_argument("--timeout", type=options.positive, default=300, help="seconds a file; default 300")
     command.add_argument("--json", action="store_true", help="the report as JSON")
@@ -39,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     decoder = conformance.command(args.decoder, args.timeout) if args.decoder else own_decoder
     own = None if args.decoder else own_teller
     teller = conformance.teller(args.info, args.timeout) if args.info else own
-    results = list(conformance.judge(args.suite or conformance.SUITE, decoder, teller, args.only))
+    suite, tolerance = args.suite or conformance.SUITE, "strict" if args.strict else "wide"
+    results = list(conformance.judge(suite, decoder, teller, args.only, tolerance, args.profile))
     print(json.dumps([vars(r) for r in results]) if args.json else conformance.as_text(results))
     return SdfError.status if any(r.problems for r in results) else 0
 

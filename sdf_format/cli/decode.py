@@ -105,6 +105,7 @@ def _one(source: str, target: str, args: argparse.Namespace) -> int:
     from sdf_format.cli import sound
     from sdf_format.cli.metadata import format_of
     from sdf_format.container import chunks
+    from sdf_format.inspect import validate
 
     files.check_output(target, [source], args.force)
     if args.uncertainty:
@@ -117,6 +118,7 @@ def _one(source: str, target: str, args: argparse.Namespace) -> int:
         if file.header.sound:
             sound.decode(stream, file.header, source, target, args)
             return 0
+        validate.check_header(file)  # before Pillow looks at metadata and size
         with terminal.progress("decoding") as progress, Image.open(stream, formats=["SDF"]) as image:
             export = _export(image, target, args)
             chosen = Options(device=args.device, denoiser=args.denoiser, realism=args.realism, progress=progress)

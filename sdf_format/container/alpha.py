@@ -10,8 +10,11 @@ from construct import GreedyBytes, Int8ub, Struct
 from sdf_format.container.canonical import parse
 from sdf_format.container.compression import compress, pieces
 from sdf_format.errors import BadFile
+from sdf_format.tables import table
 
-FILTERS: tuple[tuple[int, ...], ...] = ((), (1,), (0,), (0, 1))  # table 3.4: axes differenced, 0 down and 1 across
+AXES = {"down": 0, "across": 1}
+# Table 3.4: axes differenced
+FILTERS: tuple[tuple[int, ...], ...] = tuple(tuple(AXES[way] for way in row["sums"]) for row in table("ids")["filters"])
 
 # §3.5 Alpha plane
 AlphaBody = Struct(

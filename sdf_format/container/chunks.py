@@ -17,26 +17,18 @@ from construct import Bytes, ConstructError, Container, Int8ub, Int32ub, Struct,
 from sdf_format.container.header import MAX_HEADER, Header, build_header, parse_header
 from sdf_format.container.magic import SIGNATURE
 from sdf_format.errors import BadFile, BadInput, SdfError, Trailing, Truncated, Unsupported, error_context
+from sdf_format.tables import limits, table
 
 MAJOR, MINOR = 1, 0  # §3.1
-MAX_CHUNKS = 128  # §3.2
-MAX_LENGTH = 2**31 - 1  # §3.2
+MAX_CHUNKS = limits()["chunks"]  # §3.2
+MAX_LENGTH = limits()["chunk_bytes"]  # §3.2
 PIECE = 1 << 20  # bytes read at once
 
 # Table 3.1, chunk types. Bit 5 of a type (ASCII lower case) makes it ancillary.
 HEADER_CHUNK, ALPHA_CHUNK, DATA_CHUNK = b"H", b"A", b"D"
 EXIF_CHUNK, ICC_CHUNK, PREVIEW_CHUNK, TEXT_CHUNK, XMP_CHUNK = b"e", b"i", b"p", b"t", b"x"
-CHUNKS = {
-    HEADER_CHUNK: "header",
-    ALPHA_CHUNK: "alpha plane",
-    DATA_CHUNK: "payload",
-    EXIF_CHUNK: "EXIF",
-    ICC_CHUNK: "ICC profile",
-    PREVIEW_CHUNK: "preview",
-    TEXT_CHUNK: "text",
-    XMP_CHUNK: "XMP",
-}
-REPEATABLE = {TEXT_CHUNK}
+CHUNKS = {row["type"].encode(): row["name"] for row in table("ids")["chunks"]}
+REPEATABLE = {row["type"].encode() for row in table("ids")["chunks"] if row["repeats"]}
 ANCILLARY = 0x20
 
 # §3.1 Version, after the signature
@@ -109,6 +101,8 @@ def head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
     raw = stream.read(6)  # a type and a VarInt of MAX_LENGTH
     if not raw:
         raise Truncated(f"§3.2 the file ends at offset {offset}, before its payload chunk; fetch it again")
+    if not raw[:1].isalpha():
+        raise BadFile(f"§3.2 chunk at offset {offset}: type {raw[:1]!r} is not an ASCII letter")
     buffer = io.BytesIO(raw)
     try:
         found = ChunkHead.parse_stream(buffer)
@@ -118,8 +112,6 @@ def head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
         raise BadFile(f"§3.2 chunk at offset {offset}: its length is longer than five bytes") from error
     if ChunkHead.build(found) != raw[: buffer.tell()]:
         raise BadFile(f"§3.2 chunk at offset {offset}: its length is not in canonical form")
-    if not found.type.isalpha():
-        raise BadFile(f"§3.2 chunk at offset {offset}: type {found.type!r} is not an ASCII letter")
     if found.length > MAX_LENGTH:
         raise BadFile(
             f"§3.2 chunk {found.type.decode()} at offset {offset}: length {found.length} is over {MAX_LENGTH}"

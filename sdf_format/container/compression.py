@@ -8,11 +8,12 @@ from construct import Construct, GreedyBytes, Int8ub, Struct
 
 from sdf_format.container.canonical import parse
 from sdf_format.errors import BadFile, BadInput
+from sdf_format.tables import limits
 
 STORED, ZSTD = 0, 1  # methods, §3.4
-METADATA_LIMIT = 4 << 20  # bytes of one metadata body, §3.4
-TOTAL_LIMIT = 16 << 20  # bytes of all metadata bodies of a file, §3.4
-WINDOW = 8 << 20  # bytes, §3.4
+METADATA_LIMIT = limits()["metadata_bytes"]  # of one body, §3.4
+TOTAL_LIMIT = limits()["all_metadata_bytes"]  # of all metadata bodies of a file, §3.4
+WINDOW = limits()["window_bytes"]  # §3.4
 LEVEL = 19
 MAGIC = bytes.fromhex("28b52ffd")  # of a zstandard frame; a skippable one begins otherwise
 PIECE = 256  # bytes of a frame taken at once: no more than 64 blocks of 128 KiB come out of them

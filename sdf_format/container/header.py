@@ -11,16 +11,17 @@ from construct import BitStruct, Bytes, ConstructError, GreedyBytes, If, Nibble,
 
 from sdf_format.container.canonical import parse
 from sdf_format.errors import BadFile, BadInput, Unsupported
+from sdf_format.tables import limits, names, table
 
-MAX_SIDE = 65535  # §3.3
-MAX_HEADER = 4096  # §3.2, body of H
+MAX_SIDE = limits()["side"]  # §3.3
+MAX_HEADER = limits()["header_bytes"]  # §3.2, body of H
 HASH_SHORT, HASH_LONG = 4, 32  # §3.3
 
-PICTURES = ("L", "RGB", "LA", "RGBA")
-SOUNDS = {"mono": 1, "stereo": 2}  # channels
-MODES = (*PICTURES, *SOUNDS)  # table 3.2
-RATES = (44100, 48000, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 88200, 96000, 192000)  # table 3.3
-OTHER_RATES = range(1000, 1000001)  # §3.3, written as they are
+MODES = tuple(names("modes").values())  # table 3.2
+SOUNDS = {row["name"]: row["channels"] for row in table("ids")["modes"] if "channels" in row}
+PICTURES = tuple(mode for mode in MODES if mode not in SOUNDS)
+RATES = tuple(row["samples_per_second"] for row in table("rates")["rates"])  # table 3.3
+OTHER_RATES = range(table("rates")["others"]["least"], table("rates")["others"]["most"] + 1)  # §3.3, as they are
 MOST_CELL = {True: 65535, False: 64}  # §3.3: samples a position of a sound's latent, pixels a side of a picture's
 
 # §3.3 Header

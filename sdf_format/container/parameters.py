@@ -6,7 +6,7 @@ No pixels, no models.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from construct import (
@@ -31,35 +31,36 @@ from sdf_format.container.canonical import parse as parse_struct
 from sdf_format.container.header import Header
 from sdf_format.diffusion import schedule
 from sdf_format.errors import BadFile, BadInput, Unsupported
+from sdf_format.tables import limits, names
 
-DIFFC, PALETTE, LOWBIT = range(3)
-KINDS = {DIFFC: "diffc", PALETTE: "palette", LOWBIT: "lowbit"}  # table 5.1
+KINDS = names("kinds")  # table 5.1
+DIFFC, PALETTE, LOWBIT = KINDS
 
-TRELLIS, PFR, TREE = range(3)
-CODERS = {TRELLIS: "trellis", PFR: "pfr", TREE: "tree"}  # table 5.2
+CODERS = names("coders")  # table 5.2
+TRELLIS, PFR, TREE = CODERS
 CODER_FIRST = 8  # L, K or bits a chunk, of parameter 0, §5.2
 CODER_PARAMETERS = range(11)  # 8..18
 DEFAULT_CODER = (TREE, 12 - CODER_FIRST)
 
-MEAN, FLOW, ANCESTRAL, BALANCED = range(4)
-DENOISERS = {MEAN: "mean", FLOW: "flow", ANCESTRAL: "ancestral", BALANCED: "balanced"}  # table 5.3
+DENOISERS = names("denoisers")  # table 5.3
+MEAN, FLOW, ANCESTRAL, BALANCED = DENOISERS
 # §7.2: how far from the posterior mean to the flow's end
 REALISM = {MEAN: 0.0, FLOW: 1.0, BALANCED: 0.5}
 FLOW_STEPS = 3  # where a caller names flow or ancestral without steps
 
 GUIDANCE = 8  # unit 1/n, §5.2
-PROMPT_LIMIT = 8192  # bytes, §5.2
+PROMPT_LIMIT = limits()["prompt_bytes"]  # §5.2
 
-COLOURS = range(1, 4097)  # §5.3
+COLOURS = range(1, limits()["colours"] + 1)  # §5.3
 VALUES = range(-128, 128)  # §5.3, of a vector
 STEP_UNIT = 8  # §5.3, steps an octave
 DITHERING = 64  # §5.3, of full strength
-LEVELS = range(2, 257)  # §5.4
+LEVELS = range(2, limits()["levels"] + 1)  # §5.4
 SCALES = range(-128, 128)  # §5.4.1
 OFFSETS = range(-32768, 32768)  # §5.4.1
 SCALE_UNIT = 4  # §5.4.1, scales an octave
-NEIGHBOURS, ALONE, EVEN = range(3)
-CONTEXTS = {NEIGHBOURS: "neighbours", ALONE: "alone", EVEN: "even"}  # table 5.4
+CONTEXTS = names("contexts")  # table 5.4
+NEIGHBOURS, ALONE, EVEN = CONTEXTS
 CLEANUP_LEVEL = 8  # unit 1/n nat, §5.5
 CLEANUP_GAIN = 64  # unit 1/n, §5.5
 
@@ -176,23 +177,19 @@ def _parse_diffc(header: Header) -> Diffc:
         coder=(raw.coder.id, raw.coder.parameter) if raw.coder else DEFAULT_CODER,
         denoiser=(raw.denoiser.id, raw.denoiser.steps) if raw.denoiser else None,
         extension=raw.extension,
-        conditioning=_parse_conditioning(raw.conditioning) if raw.conditioning else Conditioning(),
     )
-    if fields.form != schedule.REGISTERED and not fields.schedule["steps"]:
-        raise BadFile("§4.2 steps: a schedule of none")
-    if fields.seed >= 1 << 32:
-        raise BadFile(f"§5.2 seed: {fields.seed} has more than 32 bits")
     if fields.coder[0] not in CODERS:
         raise Unsupported(f"table 5.2: coder {fields.coder[0]} is unknown here (this decoder knows {sorted(CODERS)})")
     if fields.coder[1] not in CODER_PARAMETERS:
         raise BadFile(f"§5.2 coder: parameter {fields.coder[1]} is outside 0..{CODER_PARAMETERS[-1]}")
+    schedule.check_fields(fields.form, fields.schedule)
     if fields.denoiser and fields.denoiser[0] not in DENOISERS:
         raise Unsupported(
             f"table 5.3: denoiser {fields.denoiser[0]} is unknown here (this decoder knows {sorted(DENOISERS)})"
         )
     if fields.denoiser and (not fields.denoiser[1] or (fields.denoiser[0] == MEAN and fields.denoiser[1] != 1)):
         raise BadFile(f"§5.2 denoiser: {fields.denoiser[1]} steps of {DENOISERS[fields.denoiser[0]]}")
-    return fields
+    return replace(fields, conditioning=_parse_conditioning(raw.conditioning)) if raw.conditioning else fields
 
 
 def _parse_conditioning(raw: Container) -> Conditioning:

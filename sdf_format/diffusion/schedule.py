@@ -6,20 +6,20 @@ level and owns its bits of the payload. Levels may differ in the last bit betwee
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from construct import Array, BitsInteger, BitStruct, Construct, Int8ub, Octet, Struct, Switch, VarInt, ZigZag, this
 
 from sdf_format.errors import BadFile, Unsupported
+from sdf_format.tables import limits, table
 
 LAW, REGISTERED, INLINE = range(3)  # table 4.2, forms
-LEVEL_LIMIT = 16.0  # nat, either side: §4.2
+LEVEL_LIMIT = float(limits()["level"])  # nat, either side: §4.2
 LAW_LEVEL, LAW_SLOPE, LAW_BEND = 32, 16, 32  # units of 1/n nat, §4.2.1
 LAW_RANGES = {"steps": (1, 255), "end": (-512, 511), "slope": (0, 127), "bend": (-64, 63)}  # §4.2.1
 REGISTERED_LEVEL, REGISTERED_BITS = 1024, 1024  # units of 1/n nat and 1/n bit per cell, §4.2.2
@@ -67,8 +67,7 @@ class Schedule:
 @lru_cache(maxsize=1)
 def registry() -> dict[int, dict[str, Any]]:
     """Table 4.3: id to name, levels [1/1024 nat] and bits [1/1024 bit a cell]."""
-    text = resources.files("sdf_format").joinpath("data/schedules.json").read_text()
-    return {int(k): v for k, v in json.loads(text).items()}
+    return {int(k): v for k, v in table("schedules").items()}
 
 
 def law_levels(steps: int, end: int, slope: int, bend: int) -> tuple[float, ...]:
@@ -77,37 +76,54 @@ def law_levels(steps: int, end: int, slope: int, bend: int) -> tuple[float, ...]
     return tuple(end / LAW_LEVEL + slope / LAW_SLOPE * u + bend / LAW_BEND * u * u for u in logs)
 
 
+def inline_levels(steps: int, first: int, rises: Sequence[int], bits: Sequence[int]) -> tuple[float, ...]:
+    """§4.2.3, from the integers of the header to nat."""
+    return tuple(level / INLINE_LEVEL for level in accumulate([first, *rises]))
+
+
 def law_bits(steps: int, total: int) -> tuple[int, ...]:
     """§4.2.1: floor(total k^2 / steps^2) - floor(total (k - 1)^2 / steps^2)."""
     marks = [total * k * k // (steps * steps) for k in range(steps + 1)]
     return tuple(b - a for a, b in pairwise(marks))
 
 
+def check_fields(form: int, fields: dict[str, Any]) -> None:
+    """§4.2: what the header alone tells of a schedule; BadFile, or Unsupported for a table that is not registered."""
+    if form == REGISTERED:
+        if fields["table"] not in registry():
+            raise Unsupported(
+                f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})"
+            )
+        return
+    if not fields["steps"]:
+        raise BadFile("§4.2 steps: 0 is outside 1..255")
+    levels = law_levels(**{k: fields[k] for k in LAW_RANGES}) if form == LAW else inline_levels(**fields)
+    if any(b <= a for a, b in pairwise(levels)):
+        raise BadFile("§4.2 levels: they must rise from step to step")
+    check_range(levels)
+
+
+def check_range(levels: Sequence[float]) -> None:
+    """§4.2: levels [nat] lie within LEVEL_LIMIT; BadFile."""
+    if any(abs(level) > LEVEL_LIMIT for level in levels):
+        raise BadFile(f"§4.2 levels: {min(levels):.2f} to {max(levels):.2f} nat leave -{LEVEL_LIMIT}..{LEVEL_LIMIT}")
+
+
 def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> Schedule:
     """Levels and bits of a file's steps.  payload_bits: 8 times the length of chunk D; cells: latent positions.
 
-    Raises BadFile where the table and the payload do not fit each other (§4.2).
+    Raises BadFile where the fields break a rule (`check_fields`), or they and the payload do not fit each other (§4.2).
     """
+    check_fields(form, fields)
     if form == LAW:
-        if not fields["steps"]:
-            raise BadFile("§4.2.1 steps: 0 is outside 1..255")
-        schedule = Schedule(
-            law_levels(*(fields[k] for k in ("steps", "end", "slope", "bend"))), law_bits(fields["steps"], payload_bits)
-        )
-    elif form == REGISTERED:
-        schedule = _registered(fields, payload_bits, cells)
-    else:
-        schedule = _inline(fields, payload_bits)
-    if not schedule.bits:
-        raise BadFile("§4.2 a schedule of no steps")
-    if any(b <= a for a, b in zip(schedule.levels, schedule.levels[1:])):
-        raise BadFile("§4.2 levels: they must rise from step to step")
-    if any(abs(level) > LEVEL_LIMIT for level in schedule.levels):
-        raise BadFile(
-            f"§4.2 levels: {min(schedule.levels):.2f} to {max(schedule.levels):.2f} nat leave "
-            f"-{LEVEL_LIMIT}..{LEVEL_LIMIT}"
-        )
-    return schedule
+        return Schedule(law_levels(**{k: fields[k] for k in LAW_RANGES}), law_bits(fields["steps"], payload_bits))
+    if form == REGISTERED:
+        taken = take(registry()[fields["table"]], fields["gain"], payload_bits, cells)
+        if not taken.bits:
+            raise BadFile("§4.2.2 the payload is empty: no step of the table is taken, so there is no picture")
+        check_range(taken.levels)
+        return taken
+    return _inline(fields, payload_bits)
 
 
 def check_dimensions(plan: Schedule, dimensions: int) -> None:
@@ -150,22 +166,9 @@ def take(entry: dict[str, Any], gain: int, payload_bits: int, cells: int) -> Sch
     return Schedule(tuple(levels), tuple(bits))
 
 
-def _registered(fields: dict[str, Any], payload_bits: int, cells: int) -> Schedule:
-    entry = registry().get(fields["table"])
-    if entry is None:
-        raise Unsupported(
-            f"table 4.3: schedule {fields['table']} is unknown here (this decoder knows {sorted(registry())})"
-        )
-    return take(entry, fields["gain"], payload_bits, cells)
-
-
 def _inline(fields: dict[str, Any], payload_bits: int) -> Schedule:
     """§4.2.3: the bits fill the payload but for the padding of its last byte."""
     bits = tuple(fields["bits"])
     if not 0 <= payload_bits - sum(bits) < 8:
         raise BadFile(f"§4.2.3 the steps' bits add up to {sum(bits)}; the payload has {payload_bits}")
-    levels, level = [], fields["first"]
-    for rise in (0, *fields["rises"]):
-        level += rise
-        levels.append(level / INLINE_LEVEL)
-    return Schedule(tuple(levels[: len(bits)]), bits)
+    return Schedule(inline_levels(**fields), bits)

