@@ -20,6 +20,7 @@ from run_document import blocks
 
 from sdf_format import __version__
 from sdf_format.cli.main import main, parser
+from sdf_format.errors import with_extra
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -222,6 +223,13 @@ def test_every_variable_of_the_environment_is_documented_and_no_other():
     read = {name for path in files for name in re.findall(r"\bSDF_[A-Z_]+\b", path.read_text())}
     table = (ROOT / "docs" / "models.md").read_text().split("## Environment variables")[1].split("\n## ")[0]
     assert set(re.findall(r"\bSDF_[A-Z_]+\b", table)) == read
+
+
+def test_messages_name_extras_that_there_are():
+    files = (ROOT / "sdf_format").rglob("*.py")
+    named = {name for path in files for name in re.findall(r"with_extra\(['\"](\w+)['\"]\)", path.read_text())}
+    assert {"cuda", "palette", "sound", "stable"} <= named <= set(settings()["project"]["optional-dependencies"])
+    assert 'pip install "PATH[sound]"' in with_extra("sound")
 
 
 def test_every_extra_is_explained_and_no_other():
