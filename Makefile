@@ -14,7 +14,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/ready
-	$(BIN)/python -m sdf_format.cli.demo --out demo $(if $(IMAGE),--image "$(IMAGE)")
+	$(BIN)/python -m sdf_format.cli.demo --out demo --force $(if $(IMAGE),--image "$(IMAGE)")
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -q --numprocesses=$(JOBS) --dist=loadfile $(ARGS)

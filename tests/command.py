@@ -30,6 +30,11 @@ class Done:
         return self.data.decode()
 
 
+def cells(text: str) -> list[list[str]]:
+    """The rows of a Markdown table, without its head."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")][2:]
+
+
 def sdf(
     *arguments: str | os.PathLike[str], stdin: bytes = b"", encoding: str = "utf-8", terminal: bool = False
 ) -> Done:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 
 import pytest
+from command import cells
 from pictures import picture
 from PIL import Image
 
 from sdf_format.bench import metrics, rivals
 from sdf_format.cli import demo
 from sdf_format.cli import main as cli
+from sdf_format.errors import BadInput
 
 
 def test_metrics_know_equal_and_different_pictures():
@@ -40,18 +42,18 @@ def test_pillows_own_rivals_are_there():
     assert {"JPEG", "WebP", "AVIF"} <= set(rivals.available())
 
 
-def test_the_demo_writes_a_file_a_picture_and_a_grid(tmp_path, monkeypatch, capsys):
+def test_the_demo_writes_a_file_a_picture_and_a_grid(tmp_path, capsys):
     picture(192, 176).save(tmp_path / "my.png")
-    monkeypatch.setattr(
-        "sys.argv", ["demo", "--image", str(tmp_path / "my.png"), "--out", str(tmp_path / "out"), "--bpp", "0.2"]
-    )
-    demo.main()
+    arguments = ["--image", str(tmp_path / "my.png"), "--out", str(tmp_path / "out"), "--bpp", "0.2"]
+    demo.main(arguments)
     assert (tmp_path / "out" / "photo.sdf").stat().st_size <= 0.2 * 192 * 176 / 8
     assert Image.open(tmp_path / "out" / "photo.png").size == (192, 176)
     panels = 2 + len(rivals.available())
     assert Image.open(tmp_path / "out" / "comparison.png").width == panels * demo.PANEL
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["original", "SDF", "JPEG"]
+    with pytest.raises(BadInput, match=r"photo\.sdf is there already: --force"):
+        demo.main(arguments)
 
 
 def test_the_demo_photograph_is_in_the_wheel():
@@ -62,7 +64,7 @@ def test_coders_in_the_whole_codec(tmp_path, capsys):
     path = tmp_path / "one.png"
     picture(176, 176).save(path)
     assert cli.main(["bench", "coders", str(path), "--bpp", "0.1,0.2"]) == 0
-    _, *rows = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    rows = cells(capsys.readouterr().out)
     assert [row[0] for row in rows] == [
         "tree",
         "tree, effort 1",

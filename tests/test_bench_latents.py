@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import cells
 from pictures import picture, psnr
 from PIL import Image
 from pipelines import autoencoder
@@ -50,10 +51,6 @@ def test_the_layout_says_which_layer_is_which(layout):
     assert loaded.channels == 6 and latent.shape == (1, 6, 6, 8) and (loaded.decode(latent) == shown).all()
 
 
-def lines_of(out: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")][1:]
-
-
 def test_a_line_for_every_row_that_the_channels_allow(layout, tmp_path, capsys):
     (layout / "nets").unlink()
     picture(200, 190).save(tmp_path / "photo.png")
@@ -63,7 +60,7 @@ def test_a_line_for_every_row_that_the_channels_allow(layout, tmp_path, capsys):
         )
         == 0
     )
-    lines = lines_of(capsys.readouterr().out)
+    lines = cells(capsys.readouterr().out)
     assert [line[0] for line in lines] == [
         "autoencoder alone",
         "palette, 64 colours",
@@ -82,7 +79,7 @@ def test_autoencoders_of_diffusers_do_too(tmp_path, capsys):
         )
         == 0
     )
-    assert [line[0] for line in lines_of(capsys.readouterr().out)] == ["autoencoder alone", "palette, 16 colours"]
+    assert [line[0] for line in cells(capsys.readouterr().out)] == ["autoencoder alone", "palette, 16 colours"]
 
 
 def test_what_the_neighbours_let_expect_saves_bytes_and_changes_nothing():

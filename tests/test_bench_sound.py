@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from command import cells
 from test_autoencoders import oobleck
 
 from sdf_format.bench import sound
@@ -32,7 +33,7 @@ def test_the_table(tmp_path, capsys):
         soundfile.write(tmp_path / f"{name}.wav", wave.clip(-1, 1), rate)
     own = str(oobleck(tmp_path / "vae"))
     assert cli.main(["bench", "sound", str(tmp_path), "--model", own, "--seconds", "0.25", "--bits", "1,8"]) == 0
-    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    rows = cells(capsys.readouterr().out)
     assert [(r[0], r[2], r[3]) for r in rows] == [
         ("one.wav", "250", "1"),
         ("one.wav", "250", "8"),

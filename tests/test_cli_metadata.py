@@ -104,6 +104,15 @@ def test_iptc_that_is_not_kept_is_said(here):
     assert done.status == 0 and "IPTC" in done.said
 
 
+def test_a_profile_for_other_colours_is_said(here):
+    """A picture in CMYK becomes one in RGB, which its profile knows nothing of."""
+    profile = b"\0" * 16 + b"CMYK" + b"\0" * 108
+    picture(32, 24).convert("CMYK").save("x.jpg", icc_profile=profile)
+    done = sdf("encode", "x.jpg", "x.sdf", "--quality", "5", *CPU)
+    assert done.status == 0 and "colour profile, which is for CMYK" in done.said
+    assert "icc_profile" not in opened(Path("x.sdf").read_bytes()).info
+
+
 def test_strip_leaves_nothing_but_the_picture(here):
     Path("x.png").write_bytes(late_png(picture(48, 32)))
     assert [k for k in encoded("x.png", "--strip").info if k != "xmp"] == []

@@ -138,6 +138,26 @@ def test_a_full_standard_output_is_an_error(here, small):
     assert done.returncode == 1 and b"No space" in done.stderr and b"Traceback" not in done.stderr
 
 
+def test_a_terminal_sees_progress_and_errors_on_lines_of_their_own(here, small):
+    picture(32, 24).save("x.png")
+    done = sdf("encode", "x.png", "x.sdf", "--quality", "5", *CPU, terminal=True)
+    assert done.status == 0 and "encoding: 100%" in done.said and done.data == b""
+    Path("cut.sdf").write_bytes(small[:-9] + b"x" + small[-8:])
+    done = sdf("decode", "--to", "out", "x.sdf", "cut.sdf", *CPU, terminal=True)
+    assert done.status == 1 and "decoding: 100%" in done.said
+    assert any(line.startswith("sdf decode: cut.sdf: ") for line in done.said.replace("\r", "\n").split("\n"))
+
+
+def test_an_error_leaves_the_streams_of_the_process_alone(here):
+    """`main` may be called by others, who go on."""
+    code = (
+        "from sdf_format.cli.main import main\nprint('before')\n"
+        "assert main(['decode', 'missing.sdf', 'x.png']) == 1\nprint('after')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, check=True)
+    assert done.stdout == b"before\nafter\n" and done.stderr.count(b"\n") == 1
+
+
 # --- names and encodings
 
 

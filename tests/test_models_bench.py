@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import standins
 import torch
+from command import cells
 
 from sdf_format.bench import models
 from sdf_format.errors import BadInput
@@ -75,7 +76,7 @@ def test_every_registered_model_is_measured(monkeypatch, capsys):
             "cpu",
         ]
     )
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    rows = cells(capsys.readouterr().out)
     assert [row[0] for row in rows[:-3]] == standins.NAMES and sum("published, A40" in row[0] for row in rows) == 3
     for name, _, predict, refine, encode, decode, gigabytes in rows[:-3]:
         assert 0 < float(predict) < float(encode) and float(decode) > 0 and float(gigabytes) > 0

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from command import cells
 from diffusers.configuration_utils import FrozenDict
 from pictures import opened, picture, saved
 from pipelines import save
@@ -92,6 +93,6 @@ def test_memory_grows_by_latents_and_pixels_only():
 
 def test_measuring(capsys):
     memory.main(["--names", "sd15", "--sizes", "64", "--thin", "16"])
-    head, counted, measured = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
-    assert len(head) == len(counted) == len(measured) == 10 and measured[0] == "sd15, 1/16 of the channels"
+    counted, measured = cells(capsys.readouterr().out)
+    assert len(counted) == len(measured) == 10 and measured[0] == "sd15, 1/16 of the channels"
     assert counted[7:] == ["", "", ""] and float(counted[4]) > float(measured[4]) > 0

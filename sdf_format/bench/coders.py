@@ -23,6 +23,7 @@ from sdf_format.bench import metrics, reference
 from sdf_format.coding.rcc import pfr, tree, trellis
 from sdf_format.diffusion import fit, walk
 from sdf_format.diffusion.schedule import law_bits, law_levels
+from sdf_format.inspect.table import Table
 from sdf_format.models import loading, registry
 from sdf_format.payloads import diffc_encoder
 
@@ -141,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     (spent / 8, metrics.psnr(image, picture), metrics.ms_ssim(image, picture) or float("nan"))
                 )
     curves = {name: [tuple(map(fmean, zip(*cells))) for cells in by_rate.values()] for name, by_rate in found.items()}
-    print("coder | bytes: PSNR, MS-SSIM | bytes that the tree saves at equal PSNR, MS-SSIM")
-    for name, points in curves.items():
-        cells = "; ".join(f"{size:.0f}: {psnr:.2f}, {ms_ssim:.4f}" for size, psnr, ms_ssim in points)
-        gains = [saved([(p[0], p[i]) for p in curves["tree"]], [(p[0], p[i]) for p in points]) for i in (1, 2)]
-        print(f"{name} | {cells} | {gains[0]:+.1%}, {gains[1]:+.1%}")
+    with Table("coder", "bytes: PSNR, MS-SSIM", "bytes that the tree saves at equal PSNR, MS-SSIM") as table:
+        for name, points in curves.items():
+            cells = "; ".join(f"{size:.0f}: {psnr:.2f}, {ms_ssim:.4f}" for size, psnr, ms_ssim in points)
+            gains = [saved([(p[0], p[i]) for p in curves["tree"]], [(p[0], p[i]) for p in points]) for i in (1, 2)]
+            table.add(name, cells, f"{gains[0]:+.1%}, {gains[1]:+.1%}")

@@ -25,6 +25,7 @@ from sdf_format.bench import metrics, rivals
 from sdf_format.bench.images import images_of
 from sdf_format.container import chunks, parameters
 from sdf_format.container.header import Header
+from sdf_format.inspect.table import Table
 from sdf_format.models import loading, registry
 from sdf_format.payloads import lowbit, palette
 from sdf_format.payloads.quantised import as_latent
@@ -172,11 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = [crop(path) for path in images_of(args.folders)]
     rows = [row for row in ROWS if args.rows in row.name and row.least <= autoencoder.channels]
     print(f"{len(images)} images, {autoencoder.channels} channels, {torch.get_num_threads()} threads")
-    print("| row | bytes | PSNR dB | MS-SSIM | WebP PSNR dB | MS-SSIM | met |\n|---|---|---|---|---|---|---|")
-    for name, (size, *values, met) in measure(images, autoencoder, rows):
-        cells = [
-            f"{size:.0f}" if size else "",
-            *("" if v != v else f"{v:.{p}f}" for v, p in zip(values, (2, 4, 2, 4))),
-            "" if met != met else f"{met:.2f}",
-        ]
-        print("| " + " | ".join([name, *cells]) + " |", flush=True)
+    with Table("row", "bytes", "PSNR dB", "MS-SSIM", "WebP PSNR dB", "MS-SSIM", "met", total=len(rows)) as table:
+        for name, (size, *values, met) in measure(images, autoencoder, rows):
+            table.add(
+                name,
+                f"{size:.0f}" if size else "",
+                *("" if v != v else f"{v:.{p}f}" for v, p in zip(values, (2, 4, 2, 4))),
+                "" if met != met else f"{met:.2f}",
+            )

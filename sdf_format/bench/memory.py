@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from sdf_format.bench import models
+from sdf_format.inspect.table import Table
 from sdf_format.models import stable, tiles
 from sdf_format.models.loading import by_name
 from sdf_format.models.registry import MODELS
@@ -131,6 +132,20 @@ def row(name: str, side: int, factor: int) -> list[str]:
     ] + [""] * (7 - len(sizes))
 
 
+HEADERS = (
+    "model",
+    "picture",
+    "tiles",
+    "MiB of a latent",
+    "counted MiB to predict",
+    "to encode",
+    "to decode",
+    "measured MiB to predict",
+    "to encode",
+    "to decode",
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """`sdf bench memory`."""
     parser = argparse.ArgumentParser(
@@ -142,13 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--thin", type=int, default=8, help="measure U-Nets with such a fraction of the channels too; 0: only count"
     )
     args = parser.parse_args(arguments)
-    print(
-        "model | picture | tiles | MiB of a latent | counted MiB to predict | to encode | to decode"
-        " | measured MiB to predict | to encode | to decode"
-    )
-    for name in args.names.split(","):
-        for factor in (
-            (1, args.thin) if args.thin > 1 and "block_out_channels" in models.NETWORKS.get(name, ()) else (1,)
-        ):
-            for side in map(int, args.sizes.split(",")):
-                print(*row(name, side, factor), sep=" | ", flush=True)
+    with Table(*HEADERS) as table:
+        for name in args.names.split(","):
+            thin = args.thin > 1 and "block_out_channels" in models.NETWORKS.get(name, ())
+            for factor in (1, args.thin) if thin else (1,):
+                for side in map(int, args.sizes.split(",")):
+                    table.add(*row(name, side, factor))

@@ -22,6 +22,7 @@ import torch
 
 from sdf_format.codec import pick_device
 from sdf_format.errors import BadInput
+from sdf_format.inspect.table import Table
 from sdf_format.models import autoencoder, stable
 from sdf_format.models.loading import by_name as number_of
 from sdf_format.models.registry import MODELS
@@ -246,22 +247,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device}, {stable.precision(device)}, "
         f"{args.size}, {args.batch} together"
     )
-    print(
-        "model | billion parameters | s a prediction | s the refiner's | s encode | s decode | GB; without the coder's "
-        "own time"
-    )
-    for name in args.names.split(","):
-        found = measure(name, width, height, device, args.runs, args.batch)
-        walk = (args.steps - 1) * found["predict"]  # the first step knows nothing and asks nothing
-        encode = found["encode"] + MEASURED * found["predict"] + walk
-        decode = found["decode"] + walk + args.denoise * found["refine"]
-        print(
-            f"{name} | {found['parameters']:.3f} | {found['predict']:.4f} | {found['refine']:.4f} | {encode:.2f} | "
-            f"{decode:.2f} | {found['memory']:.1f}",
-            flush=True,
-        )
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-    for name, encode, decode in PUBLISHED:
-        print(f"{name}, published, A40 | | | | {encode} | {decode} |")
+    print("without the coder's own time")
+    with Table(
+        "model", "billion parameters", "s a prediction", "s the refiner's", "s encode", "s decode", "GB"
+    ) as table:
+        for name in args.names.split(","):
+            found = measure(name, width, height, device, args.runs, args.batch)
+            walk = (args.steps - 1) * found["predict"]  # the first step knows nothing and asks nothing
+            encode = found["encode"] + MEASURED * found["predict"] + walk
+            decode = found["decode"] + walk + args.denoise * found["refine"]
+            table.add(
+                name,
+                f"{found['parameters']:.3f}",
+                f"{found['predict']:.4f}",
+                f"{found['refine']:.4f}",
+                f"{encode:.2f}",
+                f"{decode:.2f}",
+                f"{found['memory']:.1f}",
+            )
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        for name, encode, decode in PUBLISHED:
+            table.add(f"{name}, published, A40", "", "", "", encode, decode, "")

@@ -23,6 +23,7 @@ from PIL import Image, ImageFile
 
 import pillow_plugin  # noqa: F401  (registers the format)
 from sdf_format.bench import metrics
+from sdf_format.inspect.table import Table
 
 THUMBNAIL = (128, 128)
 SMALL = (48, 48)  # what an eighth of a photograph of half a megapixel is enough for
@@ -209,15 +210,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args(arguments)
     files = []
-    for i, path in enumerate(args.images):
-        with Image.open(path) as image:
-            files.append(saved(image.convert("RGB"), bpp=args.bpp))
-        row = thumbnails(path.name, files[-1], args.runs)
-        if not i:
-            print("|", " | ".join(row), "|")
-            print("|" + "---|" * len(row))
-        print("|", " | ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()), "|", flush=True)
-    print("\n| | |\n|---|---|")
-    with tempfile.TemporaryDirectory() as folder, Image.open(args.images[0]) as image:
+    with Table(total=len(args.images)) as table:
+        for path in args.images:
+            with Image.open(path) as image:
+                files.append(saved(image.convert("RGB"), bpp=args.bpp))
+            table.add_named(thumbnails(path.name, files[-1], args.runs), ".2f")
+    print()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Image.open(args.images[0]) as image,
+        Table("what", "figure") as table,
+    ):
         for what, figure in rows(image.convert("RGB"), files[0], args.bpp, Path(folder)):
-            print(f"| {what} | {figure} |", flush=True)
+            table.add(what, figure)

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from sdf_format.bench import reference
 from sdf_format.coding.rcc import gpu, pfr, tree, trellis
+from sdf_format.inspect.table import Table
 from sdf_format.payloads.diffc_encoder import TREE_WORDS
 
 PUBLISHED = (
@@ -101,6 +103,9 @@ def measure(send: Send, shifts: list[Tensor]) -> tuple[float, float, float]:
     return spent / count, (along / count) ** 2 / (2 * math.log(2)), 1000 * seconds / spent
 
 
+HEADERS = ("coder", "parameters", "bits", "KL delivered", "overhead", "ms per bit", "device")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """`sdf bench rcc`."""
     parser = argparse.ArgumentParser(
@@ -119,41 +124,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         m * math.sqrt(2 * math.log(2) * args.bits) / m.norm()
         for m in (torch.randn(args.dimensions, generator=generator) for _ in range(args.count))
     ]
-    rows = []
-    if not args.json:
-        print("coder | parameters | bits | KL delivered | overhead | ms per bit | device", flush=True)
-    for name, parameters, device, send in coders(args.bits, [int(x) for x in args.states.split(",")]):
-        bits, delivered, milliseconds = measure(send, shifts)
-        rows.append(
-            dict(
-                coder=name,
-                params=parameters,
-                bits=round(bits, 2),
-                kl_delivered_bits=round(delivered, 2),
-                overhead=round(bits / delivered - 1, 4),
-                ms_per_bit=round(milliseconds, 5),
-                device=device,
+    rows: list[dict[str, object]] = []
+    with Table(*HEADERS) if not args.json else nullcontext() as table:
+        for name, parameters, device, send in coders(args.bits, [int(x) for x in args.states.split(",")]):
+            bits, delivered, milliseconds = measure(send, shifts)
+            rows.append(
+                dict(
+                    coder=name,
+                    params=parameters,
+                    bits=round(bits, 2),
+                    kl_delivered_bits=round(delivered, 2),
+                    overhead=round(bits / delivered - 1, 4),
+                    ms_per_bit=round(milliseconds, 5),
+                    device=device,
+                )
             )
-        )
-        if not args.json:
-            print(
-                f"{name} | {parameters} | {bits:.1f} | {delivered:.1f} | {bits / delivered - 1:.1%} | "
-                f"{milliseconds:.4f} | {device}",
-                flush=True,
+            if table:
+                over = f"{bits / delivered - 1:.1%}"
+                table.add(name, parameters, f"{bits:.1f}", f"{delivered:.1f}", over, f"{milliseconds:.4f}", device)
+        for name, parameters, milliseconds in PUBLISHED:
+            rows.append(
+                dict(
+                    coder=name,
+                    params=parameters,
+                    bits=None,
+                    kl_delivered_bits=None,
+                    overhead=None,
+                    ms_per_bit=milliseconds,
+                    device="published",
+                )
             )
-    for name, parameters, milliseconds in PUBLISHED:
-        rows.append(
-            dict(
-                coder=name,
-                params=parameters,
-                bits=None,
-                kl_delivered_bits=None,
-                overhead=None,
-                ms_per_bit=milliseconds,
-                device="published",
-            )
-        )
-        if not args.json:
-            print(f"{name} | {parameters} | | | | {milliseconds:.4f} | published")
+            if table:
+                table.add(name, parameters, "", "", "", f"{milliseconds:.4f}", "published")
     if args.json:
         print(json.dumps(rows, indent=1))

@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 import multiprocessing
-import sys
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,12 +27,15 @@ from statistics import fmean
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
-from sdf_format import __version__, codec
+from sdf_format import __version__, atomic, codec, files
 from sdf_format.bench import metrics, page, rivals
 from sdf_format.bench.images import images_of
 from sdf_format.bench.remembering import Remembering
 from sdf_format.errors import MissingModel
+from sdf_format.inspect.printable import printable
+from sdf_format.inspect.table import Table
 from sdf_format.models import loading, registry
 
 RATES = "0.0125,0.025,0.05,0.1,0.2,0.8"
@@ -135,13 +138,14 @@ def run(job: Job) -> list[dict]:
                 "picture": shown.name,
             }
         )
-    stored.write_text(json.dumps(rows))
+    atomic.write(stored, json.dumps(rows).encode())  # or a run that was interrupted would leave half a row
     return rows
 
 
-def _single_thread() -> None:
+def _start_worker() -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; one of them says so
     torch.set_num_threads(1)
     rivals.available()  # registers Pillow's plugins in this process
 
@@ -263,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write all rows")
     parser.add_argument("--csv", type=Path, help="write all rows")
     parser.add_argument("--html", type=Path, help="write a page with plots and a slider")
+    parser.add_argument("--force", action="store_true", help="replace these files if they are there already")
     parser.add_argument("--page-images", type=int, default=4, help="images that the page carries, default 4")
     parser.add_argument("--rates", default=RATES, help=f"bits per pixel of our files and of the table, default {RATES}")
     parser.add_argument(
@@ -288,6 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = images_of(args.folders)
     if not images:
         parser.error("there are no images in " + ", ".join(map(str, args.folders)))
+    for target in (args.json, args.csv, args.html):
+        if target:
+            files.check_output(str(target), [str(image) for image in images], args.force)
     args.work.mkdir(parents=True, exist_ok=True)
     rates = args.rates.split(",")
     models = args.model or models_here()
@@ -296,18 +304,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     todo = jobs_of(images, rates, args.work, args.latents, models, args.quick)
     rows: list[dict] = []
 
-    def done(found: list[dict], count: int) -> None:
-        rows.extend(found)
-        sys.stderr.write(f"\r{count}/{len(todo)} {found[-1]['image']} by {found[-1]['codec']}\033[K")
+    with tqdm(total=len(todo), desc="files", disable=None) as bar:
 
-    if args.jobs == 1:
-        for count, jobs in enumerate(todo, 1):
-            done(run_all(jobs), count)
-    else:
-        with ProcessPoolExecutor(args.jobs or None, multiprocessing.get_context("spawn"), _single_thread) as pool:
-            for count, future in enumerate(as_completed([pool.submit(run_all, jobs) for jobs in todo]), 1):
-                done(future.result(), count)
-    sys.stderr.write("\n")
+        def done(found: list[dict]) -> None:
+            rows.extend(found)
+            bar.set_postfix_str(printable(f"{found[-1]['image']} by {found[-1]['codec']}"), refresh=False)
+            bar.update()
+
+        if args.jobs == 1:
+            for jobs in todo:
+                done(run_all(jobs))
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(args.jobs or None, spawn, _start_worker) as pool:
+                try:
+                    for future in as_completed([pool.submit(run_all, jobs) for jobs in todo]):
+                        done(future.result())
+                except BaseException:  # an interruption waits for what is in the works, not for what is still to come
+                    pool.shutdown(cancel_futures=True)
+                    raise
     rows.sort(key=lambda r: (r["codec"], r["image"], r["bpp"]))
     report(rows, [float(r) for r in rates], args)
 
@@ -316,40 +331,32 @@ def report(rows: list[dict], rates: list[float], args: argparse.Namespace) -> No
     """Print the tables; write what was asked for."""
     lines = at_rates(rows, rates)
     known = [m for m in METRICS if any(m in line for line in lines)]
-    print(" | ".join(["rate", "codec", "bpp", "met", *known]))
-    for line in lines:
-        print(
-            " | ".join(
-                [
-                    f"{line['rate']:g}",
-                    line["codec"],
-                    f"{line['bpp']:.4f}",
-                    f"{line['met']:.0%}",
-                    *(f"{line[m]:.4f}" if m in line else "" for m in known),
-                ]
-            )
-        )
+    with Table("rate", "codec", "bpp", "met", *known) as table:
+        for line in lines:
+            values = (f"{line[m]:.4f}" if m in line else "" for m in known)
+            table.add(f"{line['rate']:g}", line["codec"], f"{line['bpp']:.4f}", f"{line['met']:.0%}", *values)
     statistics = patch_statistics(rows, args.work)
     if statistics:
-        print("\ncodec | setting | bpp | Frechet distance of patches")
-        for (name, setting), (bpp, distance) in sorted(statistics.items(), key=lambda i: (i[0][0], i[1][0])):
-            print(f"{name} | {setting} | {bpp:.4f} | {distance:.4f}")
+        print()
+        with Table("codec", "setting", "bpp", "Frechet distance of patches") as table:
+            for (name, setting), (bpp, distance) in sorted(statistics.items(), key=lambda i: (i[0][0], i[1][0])):
+                table.add(name, setting, f"{bpp:.4f}", f"{distance:.4f}")
     names = sorted({row["codec"] for row in rows})
     for metric in known[:3]:
-        print(f"\nBD-rate in {metric}, % of bytes over the codec of the column | " + " | ".join(names))
-        table = {anchor: bd_rates(rows, anchor, metric) for anchor in names}
-        for name in names:
-            print(" | ".join([name, *(f"{table[a][name]:+.1f}" if name in table[a] else "" for a in names)]))
+        print()
+        over = {anchor: bd_rates(rows, anchor, metric) for anchor in names}
+        with Table(f"BD-rate in {metric}, % of bytes over the codec of the column", *names) as table:
+            for name in names:
+                table.add(name, *(f"{over[a][name]:+.1f}" if name in over[a] else "" for a in names))
+    columns = [k for k in dict.fromkeys(k for row in rows for k in row) if k != "picture"]
     if args.json:
-        args.json.write_text(json.dumps([{k: v for k, v in row.items() if k != "picture"} for row in rows], indent=1))
+        told = [{k: v for k, v in row.items() if k != "picture"} for row in rows]
+        files.put(str(args.json), json.dumps(told, indent=1).encode(), args.force)
     if args.csv:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(
-                file,
-                [k for k in dict.fromkeys(k for row in rows for k in row) if k != "picture"],
-                extrasaction="ignore",
-            )
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        files.put(str(args.csv), text.getvalue().encode(), args.force)
     if args.html:
-        args.html.write_text(page.build(rows, statistics, known, args))
+        files.put(str(args.html), page.build(rows, statistics, known, args).encode(), args.force)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 from sdf_format import codec, sound, sound_file
 from sdf_format.container import chunks, parameters
 from sdf_format.errors import BadInput
+from sdf_format.inspect.table import Table
 from sdf_format.models import loading
 from sdf_format.payloads import lowbit
 from sdf_format.progress import no_progress
@@ -145,19 +146,24 @@ def rows(clips: Sequence[Path], folder: str, bits: Sequence[int], seconds: float
             )
 
 
-def table(found: Iterable[Row]) -> Iterator[str]:
-    """Lines of Markdown."""
-    yield (
-        "| clip | seconds | positions | bits | bytes | bits a second | SNR of the latent | SNR, LSD to the model "
-        "| SNR, LSD to the original |"
-    )
-    yield "|" + "---|" * 9
-    for r in found:
-        yield (
-            f"| {r.clip} | {r.seconds:.2f} | {r.positions} | {r.bits} | {r.size} | {8 * r.size / r.seconds:.0f} | "
-            f"{r.latent_snr:.2f} | "
-            f"{r.to_model[0]:.2f}, {r.to_model[1]:.2f} | {r.to_original[0]:.2f}, {r.to_original[1]:.2f} |"
-        )
+HEADERS = (
+    "clip",
+    "seconds",
+    "positions",
+    "bits",
+    "bytes",
+    "bits a second",
+    "SNR of the latent",
+    "SNR, LSD to the model",
+    "SNR, LSD to the original",
+)
+
+
+def cells(r: Row) -> tuple[object, ...]:
+    """A row as HEADERS say."""
+    pairs = [f"{snr:.2f}, {lsd:.2f}" for snr, lsd in (r.to_model, r.to_original)]
+    rate = f"{8 * r.size / r.seconds:.0f}"
+    return (r.clip, f"{r.seconds:.2f}", r.positions, r.bits, r.size, rate, f"{r.latent_snr:.2f}", *pairs)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -185,5 +191,7 @@ def main(arguments: Sequence[str]) -> None:
         raise BadInput(f"no sound files in {', '.join(map(str, args.clips))}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.model or str(random_autoencoder(Path(scratch) / "vae"))
-        for line in table(rows(clips, folder, [int(b) for b in args.bits.split(",")], args.seconds, args.device)):
-            print(line, flush=True)
+        bits = [int(b) for b in args.bits.split(",")]
+        with Table(*HEADERS, total=len(clips) * len(bits)) as table:
+            for row in rows(clips, folder, bits, args.seconds, args.device):
+                table.add(*cells(row))

@@ -22,6 +22,7 @@ import pillow_plugin  # noqa: F401  (registers the format)
 from sdf_format import codec
 from sdf_format.container import chunks, parameters
 from sdf_format.container.chunks import DATA_CHUNK
+from sdf_format.inspect.table import Table
 
 
 def seconds(work: Callable[[], object], runs: int) -> float:
@@ -74,14 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bpp", default="0.05,0.1,0.2")
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args(arguments)
-    first = True
-    for path in args.images:
-        for bpp in map(float, args.bpp.split(",")):
-            row = measure(path, bpp, args.runs)
-            if first:
-                print(*row, sep=" | ")
-                first = False
-            print(*(f"{v:.3f}" if isinstance(v, float) else v for v in row.values()), sep=" | ", flush=True)
+    with Table() as table:
+        for path in args.images:
+            for bpp in map(float, args.bpp.split(",")):
+                table.add_named(measure(path, bpp, args.runs), ".3f")
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     made = codec.encode(np.asarray(Image.open(args.images[0]).convert("RGB"))[:256, :256], bpp=0.1).data
     opening, verifying = (

@@ -27,6 +27,7 @@ from sdf_format.bench.remembering import Remembering
 from sdf_format.coding.rcc import trellis
 from sdf_format.container import parameters
 from sdf_format.diffusion import fit, schedule
+from sdf_format.inspect.table import Table
 from sdf_format.models import loading, registry
 from sdf_format.payloads import diffc
 from sdf_format.training import calibrate
@@ -225,12 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.json:
         print(json.dumps(rows, indent=1))
         return
-    print("table | bytes of schedule | bytes | PSNR | MS-SSIM | bytes at equal PSNR | at equal MS-SSIM")
-    for row in rows:
-        print(
-            *(
-                f"{v:{form}}" if v is not None else ""
-                for v, form in zip(row.values(), ("", ".1f", ".0f", ".2f", ".4f", "+.1%", "+.1%"))
-            ),
-            sep=" | ",
-        )
+    forms = ("", ".1f", ".0f", ".2f", ".4f", "+.1%", "+.1%")
+    headers = ("bytes of schedule", "bytes", "PSNR", "MS-SSIM", "bytes at equal PSNR", "at equal MS-SSIM")
+    with Table("table", *headers) as table:
+        for row in rows:
+            table.add(*(f"{v:{form}}" if v is not None else "" for v, form in zip(row.values(), forms)))

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sdf_format.cli import files, options, terminal
+from sdf_format import files, terminal
+from sdf_format.cli import options
 from sdf_format.inspect import table
 
 UNLIMITED = "unlimited"

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sdf_format.cli import decode, options, terminal
+from sdf_format import terminal
+from sdf_format.cli import decode, options
 from sdf_format.errors import SdfError
 
 

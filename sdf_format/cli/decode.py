@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sdf_format.cli import files, options, terminal
+from sdf_format import files, terminal
+from sdf_format.cli import options
 from sdf_format.container import parameters
 from sdf_format.errors import BadInput, IsSound, SdfError
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from sdf_format.cli.metadata import Export
 
 TYPE = "png"
-AT_ONCE = 8  # files in the works at a time
-WAVES = 8  # times as many are decoded before what there is gets written: neither open files nor pictures pile up
+WAVES = 8  # times as many files as are in the works at a time, then what there is gets written: nothing piles up
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -193,8 +193,12 @@ def _several(args: argparse.Namespace) -> int:
                     f"{pictures} pictures would be called {terminal.shown(target)}: decode them into different folders"
                 )
             jobs.append(_job(source, target, args))
+    if not jobs:
+        return several.status
+    from sdf_format import batch
+
     jobs.sort(key=lambda job: job.alike)
-    at_once = args.at_once or AT_ONCE
+    at_once = args.at_once or batch.AT_ONCE
     step = at_once * WAVES
     with terminal.progress("decoding") as progress:
         for first in range(0, len(jobs), step):

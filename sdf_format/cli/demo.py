@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 import pillow_plugin  # noqa: F401  (registers the format)
+from sdf_format import files, terminal
 from sdf_format.bench import metrics, rivals
+from sdf_format.cli import options
+from sdf_format.inspect import table
 
 PANEL = 384  # pixels of a panel's width
 CROP = 0.3  # share of the picture's sides in the second row
@@ -101,42 +105,60 @@ def grid(entries: Sequence[Entry]) -> Image.Image:
     return sheet
 
 
-def table(entries: Sequence[Entry]) -> str:
+def as_text(entries: Sequence[Entry]) -> str:
     """Aligned text; what does not apply is a dash."""
 
     def cell(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    lines = [f"{'codec':10} {'bytes':>8} {'bpp':>7} {'PSNR':>7} {'MS-SSIM':>8} {'encode s':>9} {'decode s':>9}"]
-    for e in entries:
-        lines.append(
-            f"{e.name:10} {e.bytes:8} {e.bpp:7.3f} {cell(e.psnr, 2):>7} {cell(e.ms_ssim, 4):>8} "
-            f"{cell(e.encode_s, 2):>9} {cell(e.decode_s, 2):>9}  {e.note}"
+    rows = [
+        (
+            e.name,
+            e.bytes,
+            f"{e.bpp:.3f}",
+            cell(e.psnr, 2),
+            cell(e.ms_ssim, 4),
+            cell(e.encode_s, 2),
+            cell(e.decode_s, 2),
+            e.note,
         )
-    return "\n".join(lines)
+        for e in entries
+    ]
+    headers = ("codec", "bytes", "bpp", "PSNR", "MS-SSIM", "encode s", "decode s", "")
+    return "\n".join(table.lines(rows, headers, align=("left", *("right",) * 6, "left")))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m sdf_format.cli.demo`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, help="photograph; the astronaut if not given")
-    parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--bpp", type=float, default=0.1)
-    args = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for what is made, default demo")
+    parser.add_argument("--bpp", type=options.positive, default=0.1)
+    options.add_force(parser)
+    args = parser.parse_args(arguments)
     image = Image.open(args.image).convert("RGB") if args.image else photograph()
     args.out.mkdir(parents=True, exist_ok=True)
+    coded, shown, sheet = (str(args.out / name) for name in ("photo.sdf", "photo.png", "comparison.png"))
+    for target in (coded, shown, sheet):
+        files.check_output(target, [str(args.image)] if args.image else [], args.force)
     start = time.perf_counter()
-    image.save(args.out / "photo.sdf", bpp=args.bpp)
+    buffer = io.BytesIO()
+    image.save(buffer, "SDF", bpp=args.bpp)
     encode_s = time.perf_counter() - start
-    entries = compare(image, (args.out / "photo.sdf").read_bytes(), encode_s)
-    entries[1].picture.save(args.out / "photo.png")
-    grid(entries).save(args.out / "comparison.png", optimize=True)
-    print(table(entries))
-    print(
-        f"\nLook at {args.out / 'comparison.png'}; the file is {args.out / 'photo.sdf'}, decoded in "
-        f"{args.out / 'photo.png'}."
-    )
+    files.put(coded, buffer.getvalue(), args.force)
+    entries = compare(image, buffer.getvalue(), encode_s)
+    files.put(shown, _png(entries[1].picture), args.force)
+    files.put(sheet, _png(grid(entries)), args.force)
+    print(as_text(entries))
+    print(f"\nLook at {sheet}; the file is {coded}, decoded in {shown}.")
+    return 0
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(terminal.guarded("demo", main))

@@ -6,7 +6,8 @@ import argparse
 import io
 from typing import Any
 
-from sdf_format.cli import files, options, terminal
+from sdf_format import files, terminal
+from sdf_format.cli import options
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

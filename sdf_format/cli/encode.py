@@ -6,7 +6,8 @@ import argparse
 import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sdf_format.cli import files, options, terminal
+from sdf_format import files, terminal
+from sdf_format.cli import options
 from sdf_format.container import parameters
 from sdf_format.container.magic import SIGNATURE
 from sdf_format.errors import BadInput

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sdf_format import __version__
-from sdf_format.cli import bench, calibrate, conformance, decode, dump, encode, info, terminal, thumbnail, verify
+from sdf_format import __version__, terminal
+from sdf_format.cli import bench, calibrate, conformance, decode, dump, encode, info, thumbnail, verify
 from sdf_format.inspect.printable import printable
 
 COMMANDS = (encode, decode, thumbnail, info, dump, verify, conformance, bench, calibrate)

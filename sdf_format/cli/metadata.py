@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sdf_format.cli.terminal import reason
 from sdf_format.container import mark
 from sdf_format.container.exif import resolution
 from sdf_format.container.metadata import COMMENT
 from sdf_format.errors import BadInput
 from sdf_format.inspect.printable import printable
+from sdf_format.terminal import reason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +41,8 @@ KEPT = {
 # Tags of a TIFF's directory that speak of the picture and not of where its pixels lie: description, make, model,
 # software, date, artist, copyright, and the directories of EXIF and GPS.
 OF_THE_PICTURE = frozenset({0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825})
+SPACES = (b"CMYK", b"Lab ", b"RGB ", b"GRAY")  # what a profile may be for; ours are for what the picture is stored as
+GREY = ("1", "L", "LA", "La")
 XMP_TEXT = "XML:com.adobe.xmp"  # key of PNG's text that is XMP
 EXIF_TEXTS = frozenset({"Raw profile type exif", "Raw profile type APP1"})  # ImageMagick's: what Pillow takes for EXIF
 SIDE, LONG = 16, 8192  # pixels: of a trial; from where a format's limit on sides is tried too
@@ -52,6 +54,9 @@ def inherited(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
     if image.format == "SDF":
         return {}, []  # our own plugin hands everything on
     left_out = ["IPTC (in Photoshop's block)"] if info.get("photoshop") else []
+    space = (info.get("icc_profile") or b"")[16:20]
+    if space in SPACES and space != (b"GRAY" if image.mode in GREY else b"RGB "):
+        left_out.append(f"the colour profile, which is for {space.decode().strip()},")
     found: dict[str, Any] = {"exif": _exif(image), "xmp": info.get("xmp")}
     texts = {
         key: value

@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-from sdf_format.cli.files import STANDARD
+from sdf_format.files import STANDARD
 
 DEVICE = "torch device; default: SDF_DEVICE, or the fastest there is"
 FORCE = "replace files that are there already; an input never"

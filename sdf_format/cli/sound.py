@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, BinaryIO
 
-from sdf_format.cli import files, terminal
+from sdf_format import files, terminal
 from sdf_format.container.header import SOUNDS, Header
 from sdf_format.errors import BadInput
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sdf_format.cli import files, options
+from sdf_format import files
+from sdf_format.cli import options
 from sdf_format.errors import BadInput
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sdf_format.cli import files, options, terminal
+from sdf_format import files, terminal
+from sdf_format.cli import options
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from sdf_format.inspect.printable import printable
@@ -24,7 +24,8 @@ def lines(
 
     if not rows:
         return []
-    cells = [[printable(cell) for cell in row] for row in rows]
+    bar = r"\|" if form == "pipe" else "|"
+    cells = [[printable(cell).replace("|", bar) for cell in row] for row in rows]
     text = tabulate(cells, headers, tablefmt=form, disable_numparse=True, colalign=align)
     return [line.rstrip() for line in text.splitlines()]
 
@@ -36,7 +37,7 @@ class Table:
     """
 
     def __init__(self, *headers: str, total: int | None = None):
-        self.headers = headers
+        self.headers: tuple[str, ...] = headers
         self.rows: list[Sequence[object]] = []
         self.total = total
 
@@ -51,6 +52,11 @@ class Table:
         assert len(cells) == len(self.headers), (cells, self.headers)
         self.rows.append(cells)
         self.counter.update()
+
+    def add_named(self, row: Mapping[str, object], form: str) -> None:
+        """A row whose keys are the headers, if there are none yet.  form: of floats"""
+        self.headers = self.headers or tuple(row)
+        self.add(*(f"{value:{form}}" if isinstance(value, float) else value for value in row.values()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

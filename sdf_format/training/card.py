@@ -10,11 +10,14 @@ import argparse
 import hashlib
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safetensors import safe_open
+
+from sdf_format import atomic, terminal
 
 FIRST, LAST = "<!-- figures: written by sdf_format.training.card -->", "<!-- end of figures -->"
 
@@ -60,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _, ended, after = rest.partition(LAST)
     if not (found and ended):
         parser.error(f"{args.card} has no lines {FIRST!r} and {LAST!r} to write between")
-    args.card.write_text("\n".join([before + FIRST, *figures(args.run, args.data), LAST + after]))
+    text = "\n".join([before + FIRST, *figures(args.run, args.data), LAST + after])
+    atomic.write(args.card, text.encode())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(terminal.guarded("card", main))

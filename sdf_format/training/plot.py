@@ -6,9 +6,13 @@ Loss, and bits per pixel and PSNR of the held-out photographs by noise level, ov
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from sdf_format import files, terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="SVG, PNG or PDF")
+    parser.add_argument("--force", action="store_true", help="replace --out if it is there already")
     args = parser.parse_args(arguments)
+    files.check_output(str(args.out), [str(args.log)], args.force)
     rows = [json.loads(line) for line in args.log.read_text().splitlines()]
     if not rows:
         parser.error(f"{args.log} has no lines")
@@ -35,9 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     relative.set(title="held out: bits over the Wiener filter's, by ln T", xlabel="step")
     psnr.set(title="held out: PSNR [dB] by ln T", xlabel="step")
     psnr.legend(fontsize=6)
-    figure.savefig(args.out, bbox_inches="tight")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=args.out.suffix[1:].lower() or None, bbox_inches="tight")
+    files.put(str(args.out), buffer.getvalue(), args.force)
     pyplot.close(figure)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(terminal.guarded("plot", main))

@@ -19,6 +19,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from sdf_format import atomic, terminal
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SHORTEST, LONGEST_SHORT = 256, 512  # pixels of the shorter side: less is left out, more is shrunk
@@ -148,13 +151,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     left_out: Counter[str] = Counter()
     rows: list[dict[str, object]] = []
-    for row, picture in chosen(args.source, args.avoid, left_out):
-        name = f"{len(rows):06d}.jpg"
-        picture.save(args.out / name, quality=95, subsampling="4:4:4")
-        rows.append({"file": name, **row})
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{len(rows)} taken, {left_out.total()} left out")
-    (args.out / "MANIFEST.json").write_text(json.dumps(rows, indent=1) + "\n")
+    with tqdm(unit=" photographs", disable=None) as bar:
+        for row, picture in chosen(args.source, args.avoid, left_out):
+            name = f"{len(rows):06d}.jpg"
+            picture.save(args.out / name, quality=95, subsampling="4:4:4")
+            rows.append({"file": name, **row})
+            bar.set_postfix_str(f"{left_out.total()} left out", refresh=False)
+            bar.update()
+    atomic.write(args.out / "MANIFEST.json", (json.dumps(rows, indent=1) + "\n").encode())
     print(
         f"{len(rows)} photographs taken; left out: "
         + (", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items())) or "none")
@@ -162,4 +166,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(terminal.guarded("prepare", main))

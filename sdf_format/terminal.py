@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from sdf_format.errors import SdfError, Unsupported
@@ -21,17 +21,14 @@ from sdf_format.inspect.printable import escaped, printable
 
 Progress = Callable[[int, int], None]
 
-EXPECTED = (
-    OSError,
-    ValueError,
-    MemoryError,
-    ModuleNotFoundError,
-)  # said in a line; other exceptions are mistakes of ours
+# Said in a line; other exceptions are mistakes of ours.
+EXPECTED = (OSError, ValueError, MemoryError, ModuleNotFoundError)
 FAILED, SIGNALLED = 1, 128  # exit statuses; the second plus the number of a signal
 SIGINT, SIGPIPE = 2, 13  # numbers that shells know, on systems without these signals too
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP")  # their default would end the process before temporary files are removed
 ERRORS = "sdf"  # name of the handler of characters that an encoding does not have
 _prefix = ["sdf"]  # of messages; the last one counts
+_bars: list[Any] = []  # that are drawn on the terminal's last line
 
 
 class Stopped(BaseException):
@@ -109,14 +106,14 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def guarded(prefix: str, work: Callable[[], int]) -> int:
+def guarded(prefix: str, work: Callable[[], int | None]) -> int:
     """Run a command: its exit status, or that of the error, the signal or the closed pipe that ended it.
 
     prefix  of its messages
     """
     with session(prefix):
         try:
-            status = work()
+            status = work() or 0
             if sys.stdout is not None:
                 sys.stdout.flush()  # a full disk shows itself here
             return status
@@ -127,14 +124,13 @@ def guarded(prefix: str, work: Callable[[], int]) -> int:
             say(f"ended by signal {stop.number}")
             return SIGNALLED + stop.number
         except BrokenPipeError:
-            abandon_output()
+            _settle_output()
             return SIGNALLED + SIGPIPE
         except Exception as error:
             if not expected(error):
                 raise
             say(reason(error))
-            if isinstance(error, OSError) and not isinstance(error, SdfError):
-                abandon_output()
+            _settle_output()
             return status_of(error)
 
 
@@ -179,8 +175,13 @@ class Several:
 
 def say(message: object) -> None:
     """A line on standard error, with the command's name in front."""
-    if sys.stderr is not None:
-        print(f"{_prefix[-1]}: {printable(message)}", file=sys.stderr, flush=True)
+    if sys.stderr is None:
+        return
+    for bar in _bars:
+        bar.clear()
+    print(f"{_prefix[-1]}: {printable(message)}", file=sys.stderr, flush=True)
+    for bar in _bars:
+        bar.refresh()
 
 
 def shown(name: str | os.PathLike[str]) -> str:
@@ -200,14 +201,17 @@ def reason(error: BaseException, name: str | os.PathLike[str] | None = None) -> 
     return " ".join(str(error).split("\n"))
 
 
-def abandon_output() -> None:
-    """Nobody takes what is still to be written: let the interpreter not try again when it ends."""
+def _settle_output() -> None:
+    """Write what is still to be written; where nobody takes it, let the interpreter not try again when it ends."""
+    if sys.stdout is None:
+        return
     try:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
-        os.close(nothing)
-    except (OSError, ValueError, AttributeError):
-        pass  # standard output is no file of the system's, so nobody flushes it
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # standard output may be no file of the system's
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, sys.stdout.fileno())
+            os.close(nothing)
 
 
 @contextmanager
@@ -221,6 +225,7 @@ def progress(label: str) -> Iterator[Progress]:
             from tqdm import tqdm
 
             bar = tqdm(total=total, desc=label, file=sys.stderr, dynamic_ncols=True)
+            _bars.append(bar)
         bar.total = total
         bar.update(done - bar.n)
 
@@ -231,4 +236,5 @@ def progress(label: str) -> Iterator[Progress]:
         yield show
     finally:
         if bar is not None:
+            _bars.remove(bar)
             bar.close()
