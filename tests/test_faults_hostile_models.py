@@ -106,7 +106,6 @@ def test_a_class_that_is_no_name_is_no_pipeline(name, told, tmp_path, monkeypatc
     ("file", "text"),
     [
         ("vae/config.json", '{"_class_name": "AutoencoderKL", "block_out_channels": 5}'),
-        ("vae/config.json", '{"_class_name": ["AutoencoderKL"]}'),
         ("vae/config.json", '{"_class_name": "AutoencoderKL", "latent_channels": "many"}'),
         ("vae/config.json", '{"_class_name": "AutoencoderKL", "scaling_factor": [1]}'),
         ("unet/config.json", '{"block_out_channels": {"a": 1}, "sample_size": [64, 64]}'),
@@ -146,7 +145,7 @@ def test_configurations_of_autoencoders_of_any_content(text, told, tmp_path):
 
 def test_diffusers_is_of_a_version_that_runs_no_code_of_folders():
     text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
-    wanted = [Requirement(x) for x in re.findall(r'"(diffusers[^"]*)"', text)]
+    wanted = [Requirement(x) for x in re.findall(r'"(diffusers[<>=~!][^"]*)"', text)]
     assert wanted and all(not r.specifier.contains("0.37.1") and r.specifier.contains("0.38.0") for r in wanted)
 
 
@@ -193,7 +192,7 @@ def test_files_from_before_configurations_counted_find_their_model(told, tmp_pat
     folder = copied(told, tmp_path / "model")
     data = saved(picture(24, 24), model=str(folder), **OPTIONS)
     found = loading.find(folder)
-    older = found.checkpoint.sha256(configured=False)
+    older = found.checkpoint.sha256(whole=False)
     assert older != found.sha256
     pixels = np.asarray(opened(data))
     file = chunks.scan(io.BytesIO(data))

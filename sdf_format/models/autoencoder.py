@@ -13,7 +13,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from sdf_format.errors import MissingModel
 from sdf_format.models import tiles
 from sdf_format.models.autoencoder_config import CLASSES, SOUND, Lone, settings_of
-from sdf_format.models.checkpoint import read_json
+from sdf_format.models.checkpoint import check_whole, read_json
 
 # pixels a side of tiles at least: what an autoencoder was trained on may be less than what it can do
 SMALLEST = 512
@@ -41,11 +41,17 @@ def load_component(
 
     chosen = variant if variant and any(f".{variant}" in f.name for f in tensor_files(folder, variant)) else None
     try:
-        net = getattr(diffusers, name).from_pretrained(
-            folder, variant=chosen, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        net, said = getattr(diffusers, name).from_pretrained(
+            folder,
+            variant=chosen,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise MissingModel(f"§4.4 {folder} does not load as {name}: {str(error).splitlines()[0]}") from error
+    check_whole(folder, said)
     return net.eval().requires_grad_(False).to(device)
 
 

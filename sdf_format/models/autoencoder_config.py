@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sdf_format.errors import MissingModel
-from sdf_format.models.checkpoint import PATCHED, hash_of, read_json, tensor_files, weights_in
+from sdf_format.models.checkpoint import (
+    PATCHED,
+    check_numbers,
+    class_of,
+    configurations,
+    configured,
+    hash_of,
+    read_json,
+    tensor_files,
+    weights_in,
+)
 
 PICTURES, TINY, SOUND = "AutoencoderKL", "AutoencoderTiny", "AutoencoderOobleck"
 PIPELINES = ("StableAudioPipeline",)  # whose autoencoder is all of them that is used
@@ -46,15 +56,30 @@ class SoundSettings:
 def folder_of(folder: Path) -> Path | None:
     """Where an autoencoder lies in a folder: in itself or in `vae`. None if in neither."""
     for place in (folder, folder / "vae"):
-        if (place / "config.json").is_file() and read_json(place / "config.json").get("_class_name") in CLASSES:
+        if (place / "config.json").is_file() and class_of(read_json(place / "config.json")) in CLASSES:
             return place
     return None
 
 
 def settings_of(folder: Path) -> PictureSettings | SoundSettings:
-    """What its configuration says; what it leaves out is as in diffusers. MissingModel for what has no adapter here."""
+    """What its configuration says; what it leaves out is as in diffusers. MissingModel for what has no adapter here, or
+    makes no sense.
+    """
+    with configured(folder):
+        found = _settings_of(folder)
+        if isinstance(found, SoundSettings):
+            check_numbers(
+                folder, dict(channels=found.channels, cell=found.cell, planes=found.planes), dict(rate=found.rate)
+            )
+        else:
+            whole = dict(channels=found.channels, cell=found.cell, native=found.native)
+            check_numbers(folder, whole, dict(scaling_factor=found.scaling, shift_factor=found.shift))
+    return found
+
+
+def _settings_of(folder: Path) -> PictureSettings | SoundSettings:
     config = read_json(folder / "config.json")
-    name = config.get("_class_name", "")
+    name = class_of(config)
     if name not in CLASSES:
         raise MissingModel(f"§4.5 {folder}: autoencoder {name!r} has no adapter here; known: {', '.join(CLASSES)}")
     if name == TINY:
@@ -105,9 +130,10 @@ class Lone:
     def parts(self) -> dict[str, Path]:
         return {"vae": self.folder}
 
-    def sha256(self) -> bytes:
-        """§4.5"""
-        return hash_of(weights_in(self.parts(), self.variant), asdict(self.settings()))
+    def sha256(self, whole: bool = True) -> bytes:
+        """§4.5.  whole: with the configuration, as it is written since configurations count"""
+        files = weights_in(self.parts(), self.variant)
+        return hash_of(files + (configurations(self.parts()) if whole else []), asdict(self.settings()))
 
 
 def variants(folder: Path) -> list[Lone]:

@@ -50,12 +50,13 @@ def caption(image: Image.Image, device: str = "cpu") -> str:
         raise MissingModel(f"a captioner needs the package transformers: {with_extra('stable')}") from error
     where = folder()
     try:
-        net = (
-            BlipForConditionalGeneration.from_pretrained(where, use_safetensors=True, local_files_only=True)
-            .eval()
-            .to(device)
+        net, said = BlipForConditionalGeneration.from_pretrained(
+            where, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True)
+        checkpoint.check_whole(where, said)
+        net = net.eval().to(device)
+        # Without the argument it asks at the terminal whether code of the folder may run.
+        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise MissingModel(f"{where} does not load as a captioner: {str(error).splitlines()[0]}") from error
     side = net.config.vision_config.image_size

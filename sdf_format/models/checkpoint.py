@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +43,29 @@ ZERO_SNR = "_zero_snr"  # after a schedule's name: rescaled so that the last tim
 # inputs of a U-Net that nobody gives it here
 EXTRAS = ("class_embed_type", "num_class_embeds", "time_cond_proj_dim", "encoder_hid_dim_type")
 PATCHED = "AutoencoderKLFlux2"  # autoencoder whose own statistics normalise 2x2 positions taken together
+PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
+MOST_JSON = 1 << 22  # bytes of a configuration
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
+# What an index may name: component -> library and classes. Of others diffusers would import what the folder brings.
+TEXT_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Qwen3Model", "Qwen3ForCausalLM")
+TOKENIZER_CLASSES = tuple(
+    f"{name}{fast}" for name in ("CLIPTokenizer", "T5Tokenizer", "Qwen2Tokenizer") for fast in ("", "Fast")
+)
+COMPONENTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unet": ("diffusers", ("UNet2DConditionModel",)),
+    "transformer": (
+        "diffusers",
+        ("FluxTransformer2DModel", "Flux2Transformer2DModel", "SD3Transformer2DModel", "ZImageTransformer2DModel"),
+    ),
+    "vae": ("diffusers", ("AutoencoderKL", PATCHED, "AutoencoderTiny")),
+    **dict.fromkeys(TEXT, ("transformers", TEXT_CLASSES)),
+    **dict.fromkeys(TOKENIZERS, ("transformers", TOKENIZER_CLASSES)),
+    "safety_checker": ("stable_diffusion", ("StableDiffusionSafetyChecker",)),
+    "feature_extractor": ("transformers", ("CLIPImageProcessor", "CLIPFeatureExtractor", "SiglipImageProcessor")),
+    "image_encoder": ("transformers", ("CLIPVisionModelWithProjection", "SiglipVisionModel")),
+}
+SCHEDULER = re.compile(r"[A-Za-z0-9]+Scheduler")  # of diffusers
 LARGE = 1 << 26  # bytes from which on a file's hash is kept on disk
 
 
@@ -70,8 +97,14 @@ class Settings:
 def read_json(path: Path) -> dict[str, Any]:
     """A configuration file; MissingModel if it is not there or is not JSON."""
     try:
+        if path.stat().st_size > MOST_JSON:
+            raise MissingModel(f"§4.4 {path}: more than {MOST_JSON} bytes of configuration")
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
+        raise MissingModel(f"§4.4 {path}: no JSON that makes sense ({error})") from error
+    except MissingModel:
+        raise
+    except OSError as error:
         raise MissingModel(f"§4.4 {path}: a folder of diffusers has a readable file there ({error})") from error
     if not isinstance(data, dict):
         raise MissingModel(f"§4.4 {path}: expected an object, found {type(data).__name__}")
@@ -80,7 +113,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def pipeline_of(folder: Path) -> str:
     """The class of a pipeline's folder, of NETWORKS; MissingModel for those that this package has no adapter for."""
-    name = read_json(folder / "model_index.json").get("_class_name", "")
+    index = read_json(folder / "model_index.json")
+    name = class_of(index)
     if (pipeline := ALIASES.get(name, name)) not in NETWORKS:
         raise MissingModel(
             f"§4.4 {folder}: pipeline {name!r} has no adapter here; known: {', '.join([*NETWORKS, *ALIASES])}"
@@ -88,8 +122,70 @@ def pipeline_of(folder: Path) -> str:
     return pipeline
 
 
+def class_of(config: dict[str, Any]) -> str:
+    """The name of the class that a configuration is of; "" if it has none that is a name."""
+    name = config.get("_class_name")
+    return name if isinstance(name, str) else ""
+
+
+def check_index(folder: Path) -> None:
+    """MissingModel for a folder whose index names other classes than this package has diffusers load.
+
+    Of some versions diffusers imports any module that an index names, and Python files of the folder.
+    """
+    for name, value in read_json(folder / "model_index.json").items():
+        if name.startswith("_") or value == [None, None] or value is None or isinstance(value, (bool, int, float)):
+            continue
+        library, classes = COMPONENTS.get(name, ("", ()))
+        known = isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) for v in value)
+        if name == "scheduler":
+            known = known and value[0] == "diffusers" and SCHEDULER.fullmatch(value[1]) is not None
+        else:
+            known = known and value[0] == library and value[1] in classes
+        if not known:
+            raise MissingModel(
+                f"§4.4 {folder / 'model_index.json'} names {str(value)[:100]} as {name}, which is not loaded: "
+                "it could be any code"
+            )
+
+
+def check_numbers(folder: Path, whole: dict[str, Any], real: dict[str, Any]) -> None:
+    """MissingModel unless the former are whole numbers from 1 to 65535, the latter finite ones."""
+    for name, value in (whole | real).items():
+        right = isinstance(value, int) and 1 <= value <= 65535 if name in whole else isinstance(value, (int, float))
+        if isinstance(value, bool) or not right or not math.isfinite(value):
+            raise MissingModel(f"§4.4 {folder}: {name} {str(value)[:100]} makes no sense")
+
+
+@contextmanager
+def configured(folder: Path) -> Iterator[None]:
+    """A configuration of the wrong shape, where one of its entries is taken apart inside, as MissingModel."""
+    try:
+        yield
+    except MissingModel:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise MissingModel(f"§4.4 {folder}: its configuration makes no sense ({error})") from error
+
+
 def settings_of(folder: Path) -> Settings:
-    """What a pipeline's folder says of itself; MissingModel for what this package has no adapter for."""
+    """What a pipeline's folder says of itself; MissingModel for what this package has no adapter for, or what makes no
+    sense.
+    """
+    with configured(folder):
+        found = _settings_of(folder)
+        whole = dict(channels=found.channels, cell=found.cell, multiple=found.multiple, native=found.native)
+        real = dict(scaling_factor=found.scaling, shift_factor=found.shift)
+        if found.betas:
+            real |= dict(beta_start=found.betas[1], beta_end=found.betas[2])
+            whole |= dict(num_train_timesteps=found.betas[3])
+        check_numbers(folder, whole, real)
+        if found.prediction not in PREDICTIONS:
+            raise MissingModel(f"§4.4 {folder}: prediction {found.prediction!r} has no adapter here")
+    return found
+
+
+def _settings_of(folder: Path) -> Settings:
     pipeline = pipeline_of(folder)
     network = read_json(folder / NETWORKS[pipeline] / "config.json")
     vae = read_json(folder / "vae" / "config.json")
@@ -170,8 +266,28 @@ def weights_in(parts: dict[str, Path], variant: str | None) -> list[tuple[str, P
     return found
 
 
+def configurations(parts: dict[str, Path]) -> list[tuple[str, Path]]:
+    """(name in the hash, file) of what decides a component's arithmetic beside its weights.  §4.4.4"""
+    found = [(f"{name}/config.json", folder / "config.json") for name, folder in parts.items()]
+    return [(name, file) for name, file in found if file.is_file()]
+
+
+def tokenizer_files(folder: Path, prefix: str = "") -> list[tuple[str, Path]]:
+    """The same of the tokenizers of a pipeline's folder."""
+    return [
+        (f"{prefix}{name}/{file.name}", file)
+        for name in TOKENIZERS
+        if (folder / name).is_dir()
+        for file in (folder / name).iterdir()
+        if file.suffix in TOKENIZER_FILES and file.is_file()
+    ]
+
+
 def hash_of(files: list[tuple[str, Path]], settings: dict[str, Any]) -> bytes:
-    """SHA-256 over every file's component and SHA-256, one line each, sorted, and the settings.  §4.4"""
+    """SHA-256 over every file's name and SHA-256, one line each, sorted, and the settings.  §4.4.4
+
+    files  (component, file) of weights, (name, file) of configurations
+    """
     lines = sorted(f"{name} {file_sha256(file)}\n" for name, file in files)
     return hashlib.sha256(
         "".join([*lines, json.dumps(settings, sort_keys=True, separators=(",", ":")) + "\n"]).encode()
@@ -206,13 +322,32 @@ class Checkpoint:
         """(component, file) of all weights. MissingModel for a component without any."""
         return weights_in(self.parts(), self.variant)
 
-    def sha256(self) -> bytes:
-        """§4.4"""
-        return hash_of(self.files(), asdict(self.settings()))
+    def sha256(self, whole: bool = True) -> bytes:
+        """§4.4.4.  whole: with the configurations, as for folders that table 4.1 does not register"""
+        files = self.files()
+        if whole:
+            files += configurations(self.parts()) + tokenizer_files(self.folder)
+            files += tokenizer_files(self.refiner, f"{REFINER}/") if self.refiner else []
+        return hash_of(files, asdict(self.settings()))
+
+
+def check_whole(folder: Path, said: dict[str, Any]) -> None:
+    """MissingModel for weights that are not in a folder: libraries make random ones, with a warning at most.
+
+    said  what `from_pretrained` says of its loading
+    """
+    if missing := sorted(said["missing_keys"]):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise MissingModel(
+            f"§4.4 {folder} lacks weights: {', '.join(missing[:3])}{more}; it was saved by another release of its "
+            "library, or is damaged"
+        )
 
 
 def variants(folder: Path, refiner: Path | None) -> list[Checkpoint]:
     """The checkpoints that a folder holds, full precision first."""
+    for own in filter(None, (folder, refiner)):
+        check_index(own)
     plain = [Checkpoint(folder, refiner)] if tensor_files(folder / "vae", None) else []
     half = any(p.name.split(".")[1:2] == ["fp16"] or ".fp16-" in p.name for p in folder.glob("*/*.fp16*.safetensors"))
     return plain + ([Checkpoint(folder, refiner, "fp16")] if half else [])

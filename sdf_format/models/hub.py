@@ -22,6 +22,11 @@ def allowed() -> bool:
     return os.environ.get("SDF_DOWNLOAD", "") not in ("", "0")
 
 
+def allowed_on_open() -> bool:
+    """Whether a file that is only opened may have them downloaded: a second variable says so."""
+    return allowed() and os.environ.get("SDF_DOWNLOAD_ON_OPEN", "") not in ("", "0")
+
+
 def place() -> Path | None:
     """The hub's cache folder; None without the package huggingface_hub."""
     try:

@@ -136,7 +136,8 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
             raise MissingModel(
                 f"§4.4 the weights of {spec.name} are not here; looked at {', '.join(looked)}. They are about "
                 f"{source.gigabytes:g} GB ({source.licence}): put them into a folder of SDF_MODEL_DIR ('hf download "
-                f"{repository} --local-dir DIR/{own}'), or set SDF_DOWNLOAD=1 to have them fetched; to have what "
+                f"{repository} --local-dir DIR/{own}'), or set SDF_DOWNLOAD=1 to have them fetched for "
+                f"those who name the model, and SDF_DOWNLOAD_ON_OPEN=1 beside it for files that need it; to have what "
                 f"loads them, {with_extra('stable')}"
             )
         folders.append(folder)
@@ -179,11 +180,14 @@ def find(name: str | os.PathLike[str], download: bool | None = None) -> Resolved
     choice = _candidates(key, hub.allowed() if download is None else download)
     if not choice:
         raise MissingModel(f"§4.4 {spec.name}: its folder has no safetensors weights; pickled ones are never loaded")
-    return ResolvedModel(key, spec, choice[0].sha256(), choice[0])
+    return ResolvedModel(key, spec, choice[0].sha256(whole=False), choice[0])
 
 
 def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
-    """The model that a header names, with the very weights that it names.  §3.3"""
+    """The model that a header names, with the very weights that it names.  §3.3
+
+    download  allow it; None: as SDF_DOWNLOAD_ON_OPEN says, so that no file fetches gigabytes unasked
+    """
     if header.model == 0:
         return _unregistered(header)
     spec = MODELS.get(header.model)
@@ -199,7 +203,8 @@ def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
                 f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file"
             )
         return ResolvedModel(header.model, spec, ours)
-    here = {c: c.sha256() for c in _candidates(header.model, hub.allowed() if download is None else download)}
+    candidates = _candidates(header.model, hub.allowed_on_open() if download is None else download)
+    here = {c: c.sha256(whole=False) for c in candidates}
     for choice, sha256 in here.items():
         if sha256[:HASH_SHORT] == header.weights:
             return ResolvedModel(header.model, spec, sha256, choice)
@@ -219,7 +224,8 @@ def _unregistered(header: Header) -> ResolvedModel:
     for folder in dict.fromkeys(folders):
         try:
             for choice in _choices(folder) or ():
-                if (sha256 := choice.sha256()) == header.weights:
+                # Files from before configurations counted have the hash without them.
+                if header.weights in (sha256 := choice.sha256(), choice.sha256(whole=False)):
                     return ResolvedModel(
                         0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice
                     )
@@ -235,7 +241,8 @@ def _unregistered(header: Header) -> ResolvedModel:
 def load(which: ResolvedModel | int, device: str) -> Model:
     """The model, loaded once per device and kept. Raises MissingModel if its weights are gone or altered."""
     found = which if isinstance(which, ResolvedModel) else find(MODELS[which].name)
-    kept = (found.key if found.checkpoint is None else found.sha256, device)
+    # Of files of other hashes for one folder, too, and of no other arithmetic with the same weights.
+    kept = (found.key if found.checkpoint is None else found.checkpoint.sha256(), device)
     with _lock:
         while kept not in _loaded:
             try:

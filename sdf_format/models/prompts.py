@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdf_format.errors import MissingModel, Unsupported
-from sdf_format.models.checkpoint import TEXT, Checkpoint, read_json
+from sdf_format.models.checkpoint import TEXT, Checkpoint, check_index, check_whole, read_json, tensor_files
 
 CLIP_TOKENS = 77
 AESTHETIC = 6.0  # what SDXL's refiner takes for a picture's beauty; its pipeline's default
@@ -70,11 +71,9 @@ def embed(
         if any(prompts):
             raise MissingModel(f"§4.4 {folder} has no text encoder, so it takes no prompt")
         return [nothing(name, network, refiner, device, tokens)]
-    absent = [
-        n
-        for n in read_json(folder / "model_index.json")
-        if n.startswith(("text_encoder", "tokenizer")) and not (folder / n).is_dir()
-    ]
+    check_index(folder)
+    index = read_json(folder / "model_index.json")
+    absent = [n for n in index if n.startswith(("text_encoder", "tokenizer")) and not (folder / n).is_dir()]
     left_out = dict.fromkeys(
         ("unet" if "StableDiffusion" in name and name != "StableDiffusion3Pipeline" else "transformer", "vae", *absent)
     )
@@ -82,11 +81,18 @@ def embed(
         left_out |= dict(safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False)
     try:
         with no_bars():
+            # Ours to load: diffusers says nothing of weights that are missing.
+            encoders = {
+                n: _text_encoder(folder / n, index[n][1], checkpoint.variant, network.dtype)
+                for n in TEXT
+                if n not in absent and isinstance(index.get(n), list) and index[n][1]
+            }
             pipe = (
                 getattr(diffusers, name)
                 .from_pretrained(
                     folder,
                     **left_out,
+                    **encoders,
                     variant=checkpoint.variant,
                     torch_dtype=network.dtype,
                     use_safetensors=True,
@@ -109,6 +115,18 @@ def embed(
         raise MissingModel(
             f"§4.4 the text encoders in {folder}{without} do not load: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _text_encoder(folder: Path, name: str, variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
+    """A class of transformers by name from its folder, all of whose weights are there. MissingModel"""
+    import transformers
+
+    chosen = variant if variant and any(f".{variant}" in f.name for f in tensor_files(folder, variant)) else None
+    net, said = getattr(transformers, name).from_pretrained(
+        folder, variant=chosen, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    check_whole(folder, said)
+    return net.eval()
 
 
 @contextmanager
