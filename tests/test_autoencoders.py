@@ -49,17 +49,22 @@ def header_of(found: loading.ResolvedModel) -> Header:
     return Header(8, 8, "RGB", 1, 0, found.weights, b"", channels=found.spec.channels, cell=found.spec.cell)
 
 
+def hash_by_hand(folder: Path, settings: str) -> bytes:
+    """§4.4.4, of an autoencoder alone."""
+    tensors, config = (
+        hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("diffusion_pytorch_model.safetensors", "config.json")
+    )
+    return hashlib.sha256(f"vae {tensors}\nvae/config.json {config}\n{settings}\n".encode()).digest()
+
+
 @clause("4.5")
 def test_an_autoencoder_is_found_by_its_folder_and_by_its_hash(tmp_path, monkeypatch):
     place = tmp_path / "pipe" / "vae"
     oobleck(place)
     found = loading.find(place)
     assert found.key == 0 and found.spec.sound == SoundSettings(3, 8, 8000, 2) and found.checkpoint == Lone(place)
-    tensors = hashlib.sha256((place / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
-    assert (
-        found.weights
-        == hashlib.sha256(f'vae {tensors}\n{{"cell":8,"channels":3,"planes":2,"rate":8000}}\n'.encode()).digest()
-    )
+    assert found.weights == hash_by_hand(place, '{"cell":8,"channels":3,"planes":2,"rate":8000}')
     (tmp_path / "pipe" / "model_index.json").write_text(json.dumps({"_class_name": "StableAudioPipeline"}))
     assert loading.find(tmp_path / "pipe").sha256 == found.sha256  # of such a pipeline nothing else is used
     monkeypatch.setattr(loading, "_folders", [])
@@ -77,9 +82,9 @@ def test_an_autoencoder_is_found_by_its_folder_and_by_its_hash(tmp_path, monkeyp
 def test_an_autoencoder_of_pictures_cannot_do_diffc(tmp_path):
     autoencoder(scaling_factor=0.5, shift_factor=0.25).save_pretrained(tmp_path / "kl")
     found = loading.find(tmp_path / "kl")
-    tensors = hashlib.sha256((tmp_path / "kl" / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
-    settings = '{"cell":2,"channels":4,"native":32,"scaling":0.5,"shift":0.25}'
-    assert found.weights == hashlib.sha256(f"vae {tensors}\n{settings}\n".encode()).digest()
+    assert found.weights == hash_by_hand(
+        tmp_path / "kl", '{"cell":2,"channels":4,"native":32,"scaling":0.5,"shift":0.25}'
+    )
     with pytest.raises(Unsupported, match="an autoencoder alone"):
         saved(picture(40, 24), model=str(tmp_path / "kl"), device="cpu")
 

@@ -106,16 +106,18 @@ def test_the_hash_is_over_files_and_settings(folders, tmp_path):
 
     found = loading.find(folders["sdxl"])
     names = ["refiner/unet", "unet", "vae"]
-    lines = [
-        f"{n} "
-        f"{hashlib.sha256((folders['sdxl'] / n / 'diffusion_pytorch_model.safetensors').read_bytes()).hexdigest()}\n"
-        for n in names
-    ]
+
+    def line(name: str, file: str) -> str:
+        return f"{name} {hashlib.sha256((folders['sdxl'] / file).read_bytes()).hexdigest()}\n"
+
+    weights = [line(n, f"{n}/diffusion_pytorch_model.safetensors") for n in names]
+    lines = sorted([*weights, *(line(f"{n}/config.json", f"{n}/config.json") for n in names)])
     settings = (
         '{"betas":["scaled_linear",0.00085,0.012,1000],"cell":2,"channels":4,"multiple":4,"native":32,"pipeline":'
         '"StableDiffusionXLPipeline","prediction":"epsilon","scaling":0.13025,"shift":0.0}\n'
     )
     assert hashlib.sha256("".join([*lines, settings]).encode()).digest() == found.sha256
+    assert hashlib.sha256("".join([*weights, settings]).encode()).digest() == found.checkpoint.sha256(whole=False)
     one, two = save("epsilon", tmp_path / "a"), save("epsilon", tmp_path / "b")
     assert loading.find(one).sha256 == loading.find(two).sha256  # names and dates do not count
     config = two / "scheduler" / "scheduler_config.json"
