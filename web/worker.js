@@ -1,8 +1,10 @@
 /** The decoder in a worker of its own, so that the page goes on. client.js speaks to it. */
 
-import { SdfError, decode, describe, encodePng, marked, peek } from "./index.js";
-import { previewKind } from "./src/preview.js";
-import { download } from "./src/resources.js";
+/**
+ * Imported at run time: these modules wait for tables, and a message that comes before a worker listens is lost.
+ */
+const modules = Promise.all([import("./index.js"), import("./src/preview.js"), import("./src/resources.js")]);
+modules.catch(() => {}); // whoever asks is told
 
 /** @typedef {import("./index.js").Picture} Picture */
 /** @typedef {{incomplete?: boolean, device?: import("./src/engine.js").Device, threads?: number, maxPixels?: number, runtime?: string}} Settings */
@@ -34,6 +36,7 @@ const say = (message, transfer = []) => /** @type {{postMessage(message: Message
 
 /** @param {number} id @param {Uint8Array} body @param {{width: number, height: number}} size */
 async function showPreview(id, body, size) {
+  const [, { previewKind }] = await modules;
   const kind = previewKind(body, size);
   if (!kind) return;
   try {
@@ -46,6 +49,7 @@ async function showPreview(id, body, size) {
 
 /** @param {number} id @param {string} url */
 async function arriving(id, url) {
+  const [{ peek }, , { download }] = await modules;
   /** @type {number[]} */
   const bytes = [];
   let looking = true;
@@ -61,6 +65,7 @@ async function arriving(id, url) {
 
 /** @param {Extract<Request, {source: unknown}>} request */
 async function open({ id, source, settings }) {
+  const [{ decode, describe, marked, peek }] = await modules;
   const bytes = typeof source === "string" ? await arriving(id, source) : source;
   if (typeof source !== "string") {
     const seen = peek(bytes);
@@ -91,8 +96,9 @@ async function open({ id, source, settings }) {
 
 /** @param {unknown} error @returns {Problem} */
 function problemOf(error) {
-  if (error instanceof SdfError) return { name: error.name, code: error.code, message: error.message, offset: error.offset };
-  return { name: "Error", code: "error", message: error instanceof Error ? error.message : String(error) };
+  if (!(error instanceof Error)) return { name: "Error", code: "error", message: String(error) };
+  const { code, offset } = /** @type {Partial<import("./index.js").SdfError>} */ (error);
+  return { name: error.name, code: typeof code === "string" ? code : "error", message: error.message, offset };
 }
 
 /** One after the other: a network works on one picture at a time. */
@@ -103,6 +109,7 @@ addEventListener("message", (/** @type {MessageEvent<Request>} */ { data }) => {
       if ("source" in data) return await open(data);
       const picture = pictures.get(data.id);
       if (!picture) throw new Error("the picture is not there any more");
+      const [{ encodePng }] = await modules;
       const png = await encodePng(picture);
       say({ id: data.id, kind: "png", png }, [png.buffer]);
     } catch (error) {
