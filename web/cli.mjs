@@ -7,7 +7,7 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { decode, describe, encodePng, parse } from "./index.js";
 import { SdfError } from "./src/errors.js";
-import { findAutoencoder } from "./src/folders.mjs";
+import { findFolder } from "./src/folders.mjs";
 
 const USAGE = "usage: node web/cli.mjs IN OUT.png\n       node web/cli.mjs --info IN";
 
@@ -25,7 +25,7 @@ async function main(words) {
       console.log(JSON.stringify({ file: source, valid: true, errors: [], ...describe(parse(bytes)) }));
       return 0;
     }
-    const picture = await decode(bytes, { device: "wasm", threads: Number(process.env.SDF_THREADS) || 1, findAutoencoder });
+    const picture = await decode(bytes, { device: "wasm", threads: Number(process.env.SDF_THREADS) || 1, findFolder });
     // The name is taken when all of the file is there.
     await writeFile(`${target}.part`, await encodePng(picture));
     await rename(`${target}.part`, target);

@@ -80,10 +80,10 @@ async function open({ id, source, settings }) {
       say({ id, kind: "file", info: describe(file), xmp: marked(xmp && new TextDecoder().decode(xmp)) });
     },
     downloaded: (done, total) => say({ id, kind: "loading", done, total }),
-    onProgress({ done, total, picture: soFar, width, height }) {
+    async onProgress({ done, total, picture: soFar, width, height }) {
       if (done === 1) began = Math.min(began, performance.now());
       const due = performance.now() - last >= PACE;
-      const rgba = due ? soFar() : undefined;
+      const rgba = due ? await soFar() : undefined;
       if (due) last = performance.now();
       say({ id, kind: "progress", done, total, width, height, rgba }, rgba ? [rgba.buffer] : []);
     },

@@ -34,7 +34,7 @@ import { denoise, walk } from "./walk.js";
  * @property {number} total
  * @property {number} width of the picture [pixel]
  * @property {number} height
- * @property {() => Uint8ClampedArray<ArrayBuffer>} picture as far as it is known, height x width x 4
+ * @property {() => Promise<Uint8ClampedArray<ArrayBuffer>>} picture as far as it is known, height x width x 4
  */
 
 /**
@@ -43,7 +43,7 @@ import { denoise, walk } from "./walk.js";
  * @property {(progress: Progress) => void | Promise<void>} [onProgress]
  * @property {AbortSignal} [signal]
  * @property {import("./tables.js").Denoiser} [denoiser] another than the file names
- * @property {import("./models.js").FindAutoencoder} [findAutoencoder]
+ * @property {import("./models.js").FindFolder} [findFolder]
  */
 
 /** Networks that were loaded, by their name and device. @type {Map<string, Promise<import("./engine.js").Network>>} */
@@ -58,12 +58,12 @@ const networks = new Map();
 export async function decode(bytes, options = {}) {
   const head = parseHead(bytes, options);
   const { offset } = head.chunk;
-  const model = await placed(offset, () => resolve(head.header, options.findAutoencoder));
+  const model = await placed(offset, () => resolve(head.header, options.findFolder));
   const file = parseRest(bytes, head, options);
   const { header } = file;
   options.onFile?.(file);
   if (isSound(header)) throw new Unsupported("§4.6 sound: this decoder opens pictures", offset);
-  const made = model.kind === "network" ? await byNetwork(file, model, options) : { colours: await byAutoencoder(file, model), device: undefined };
+  const made = model.kind === "network" ? await byNetwork(file, model, options) : await byFolder(file, model, options);
   const { width, height } = header;
   const rgba = toRgba(made.colours, isGrey(header), file.alpha);
   return { width, height, mode: /** @type {Picture["mode"]} */ (header.mode), rgba, file, device: made.device };
@@ -91,23 +91,58 @@ async function placed(offset, run) {
  * @param {import("./models.js").EmbeddedModel} model
  * @param {DecodeOptions & import("./engine.js").EngineOptions} options
  */
-async function byNetwork({ header, payload, stated, alpha }, model, options) {
-  const parameters = /** @type {import("./header.js").Diffc} */ (header.parameters);
+async function byNetwork(file, model, options) {
+  const { header } = file;
   const shape = latentShape(header, model);
-  const size = shape.channels * shape.height * shape.width;
-  const steps = at(payload.offset, () => stepsOf(parameters, payload.body, stated, shape));
-  const row = MODELS[header.model];
-  const denoiser = options.denoiser ?? parameters.denoiser ?? { name: row.denoiser, steps: row.denoiser_steps };
-  const key = `${model.entry.name} ${options.device} ${options.threads}`;
-  if (!networks.has(key)) {
-    const loading = loadNetwork(model.entry, options);
+  const plan = planOf(file, shape);
+  const network = await loaded(model.entry, options);
+  const { weight } = tensors(network.weights, ["weight"]);
+  /** @param {Float32Array<ArrayBuffer>} latent */
+  const colours = async (latent) => fromCoefficients(latent, weight.values, shape, header);
+  const latent = await run(file, plan, (y, sigma) => predictByTiles(network, y, sigma, shape), colours, options);
+  return { colours: await colours(latent), device: network.device };
+}
+
+/**
+ * @param {import("./engine.js").NetworkEntry} entry
+ * @param {import("./engine.js").EngineOptions} options
+ */
+function loaded(entry, options) {
+  const key = `${entry.name} ${options.device} ${options.threads}`;
+  let loading = networks.get(key);
+  if (!loading) {
+    loading = loadNetwork(entry, options);
     networks.set(key, loading);
     loading.catch(() => networks.delete(key));
   }
-  const network = await /** @type {Promise<import("./engine.js").Network>} */ (networks.get(key));
-  const { weight } = tensors(network.weights, ["weight"]);
-  /** @param {Float32Array<ArrayBuffer>} latent */
-  const colours = (latent) => fromCoefficients(latent, weight.values, shape, header);
+  return loading;
+}
+
+/** @typedef {{parameters: import("./header.js").Diffc, steps: import("./schedule.js").Step[], size: number}} Plan size: D */
+
+/**
+ * @param {SdfFile} file of kind diffc
+ * @param {import("./header.js").Shape} shape
+ * @returns {Plan}
+ */
+function planOf({ header, payload, stated }, shape) {
+  const parameters = /** @type {import("./header.js").Diffc} */ (header.parameters);
+  const steps = at(payload.offset, () => stepsOf(parameters, payload.body, stated, shape));
+  return { parameters, steps, size: shape.channels * shape.height * shape.width };
+}
+
+/**
+ * Walk and denoiser of kind diffc (§7).
+ * @param {SdfFile} file
+ * @param {Plan} plan
+ * @param {import("./walk.js").Predict} predict
+ * @param {(latent: Float32Array<ArrayBuffer>) => Promise<Uint8ClampedArray>} colours
+ * @param {DecodeOptions} options
+ * @returns {Promise<Float32Array<ArrayBuffer>>} the latent
+ */
+async function run({ header, payload, alpha }, { parameters, steps, size }, predict, colours, options) {
+  const { width, height } = header;
+  const denoiser = options.denoiser ?? parameters.denoiser ?? denoiserFor(header.model);
   /** @type {number[]} */
   const starts = [];
   for (let bit = 0, k = 0; k < steps.length; bit += steps[k++].bits) starts.push(bit);
@@ -117,16 +152,23 @@ async function byNetwork({ header, payload, stated, alpha }, model, options) {
   const report = async (latent) => {
     if (options.signal?.aborted) throw new Stopped("the decoding was stopped");
     done++;
-    const { width, height } = header;
-    await options.onProgress?.({ done, total, width, height, picture: () => toRgba(colours(latent), isGrey(header), alpha) });
+    await options.onProgress?.({ done, total, width, height, picture: async () => toRgba(await colours(latent), isGrey(header), alpha) });
   };
-  /** @type {import("./walk.js").Predict} */
-  const predict = (y, sigma) => predictByTiles(network, y, sigma, shape);
-  const z = (/** @type {number} */ step) => receive(parameters.coder, parameters.coderBits, { seed: parameters.seed, step, size }, payload.body, starts[step], steps[step].bits);
+  const { seed, coder, coderBits } = parameters;
+  /** @param {number} step */
+  const z = (step) => receive(coder, coderBits, { seed, step, size }, payload.body, starts[step], steps[step].bits);
   const noisy = await walk(steps, predict, z, async (_, clean) => void (clean && (await report(clean))));
-  const latent = await denoise(noisy, denoiser, predict, parameters.seed, (_, clean) => report(clean));
-  return { colours: colours(latent), device: network.device };
+  return denoise(noisy, denoiser, predict, seed, (_, clean) => report(clean));
 }
+
+/** @param {number} id of a model @returns {import("./tables.js").Denoiser} where the header names none (table 4.1) */
+function denoiserFor(id) {
+  const row = MODELS[id];
+  return row ? { name: row.denoiser, steps: row.denoiser_steps } : OTHERWISE;
+}
+
+/** What a model 0 is denoised by where the header names nothing: as models 2 to 8. @type {import("./tables.js").Denoiser} */
+const OTHERWISE = { name: "flow", steps: 8 };
 
 /**
  * The steps of a payload, checked (stage "payload" of §8.3): of an incomplete one the whole ones that are there (§8.4).
@@ -192,22 +234,49 @@ async function predictByTiles(network, y, sigma, shape) {
 }
 
 /**
- * @param {SdfFile} file of kind palette or lowbit
- * @param {import("./models.js").AutoencoderModel} model
+ * @param {SdfFile} file
+ * @param {import("./models.js").FolderModel} folder
+ * @param {DecodeOptions} options
+ */
+async function byFolder(file, { model, multiple, least }, options) {
+  const { header, payload, stated } = file;
+  const { parameters } = header;
+  const shape = latentShape(header, { multiple, least });
+  /** @type {import("./walk.js").Predict} */
+  const predict = (y, sigma) => {
+    if (!("predict" in model)) throw new Unsupported("§4.5 an autoencoder alone predicts nothing");
+    return model.predict(y, sigma, shape);
+  };
+  /** @param {Float32Array<ArrayBuffer>} latent */
+  const colours = (latent) => decodeLatent(model, latent, shape, header);
+  if (parameters.kind === "diffc") {
+    return { colours: await colours(await run(file, planOf(file, shape), predict, colours, options)), device: undefined };
+  }
+  let latent = at(payload.offset, () => {
+    if (payload.body.length < stated) throw new Truncated(`§8.4 kind ${parameters.kind} is shown only when it is all there`);
+    return parameters.kind === "palette" ? decodePalette(parameters, payload.body, shape) : decodeLowbit(parameters, payload.body, shape);
+  });
+  const { cleanup } = parameters;
+  if (cleanup) {
+    const y = latent.map((value) => value * cleanup.gain);
+    latent = await denoise({ y, sigma: Math.exp(-cleanup.level / 2) }, options.denoiser ?? cleanup.denoiser, predict, 0);
+  }
+  return { colours: await colours(latent), device: undefined };
+}
+
+/**
+ * Samples of an autoencoder's latent, by tiles where it is large (§4.4.3).
+ * @param {import("./models.js").Folder} model
+ * @param {Float32Array<ArrayBuffer>} latent
+ * @param {import("./header.js").Shape} shape
+ * @param {{width: number, height: number}} picture
  * @returns {Promise<Uint8ClampedArray>} height x width x 3
  */
-async function byAutoencoder({ header, payload, stated }, model) {
-  const { parameters, cell } = header;
-  const shape = latentShape(header, model);
-  const latent = at(payload.offset, () => {
-    if (payload.body.length < stated) throw new Truncated(`§8.4 kind ${parameters.kind} is shown only when it is all there`);
-    if (parameters.kind === "palette") return decodePalette(parameters, payload.body, shape);
-    if (parameters.kind === "lowbit") return decodeLowbit(parameters, payload.body, shape);
-    throw new Unsupported("§4.5 an autoencoder alone predicts nothing");
-  });
-  const side = Math.max(512, model.model.native) / cell;
+async function decodeLatent(model, latent, shape, { width, height }) {
+  const { cell } = model;
+  const side = Math.max(512, model.native);
   const whole = { height: shape.height * cell, width: shape.width * cell };
-  const { values } = await blend(whole, side * cell, cell, async (top, left, high, wide) => {
+  const { values } = await blend(whole, side, cell, async (top, left, high, wide) => {
     const [row, column, rows, columns] = [top, left, high, wide].map((n) => n / cell);
     const part = new Float32Array(shape.channels * rows * columns);
     for (let c = 0; c < shape.channels; c++) {
@@ -216,9 +285,8 @@ async function byAutoencoder({ header, payload, stated }, model) {
         part.set(latent.subarray(from, from + columns), (c * rows + r) * columns);
       }
     }
-    return model.model.decode({ channels: shape.channels, height: rows, width: columns, values: part });
+    return model.decode({ channels: shape.channels, height: rows, width: columns, values: part });
   });
-  const { width, height } = header;
   const colours = new Uint8ClampedArray(width * height * 3);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {

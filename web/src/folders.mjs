@@ -4,35 +4,83 @@ import { readFile, readdir } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { sha256 } from "./bytes.js";
 import { Autoencoder } from "./autoencoder.js";
+import { Pipeline } from "./pipeline.js";
 
 /**
- * The autoencoder of a hash in the folders of folders that the environment's SDF_MODEL_DIR names.
- * @type {import("./models.js").FindAutoencoder}
+ * The model of a hash in the folders of folders that the environment's SDF_MODEL_DIR names.
+ * @type {import("./models.js").FindFolder}
  */
-export async function findAutoencoder(wanted) {
+export async function findFolder(wanted) {
   const roots = (process.env.SDF_MODEL_DIR ?? "").split(delimiter).filter(Boolean);
   for (const root of roots) {
     const names = await readdir(root).catch(() => /** @type {string[]} */ ([]));
     for (const folder of [root, ...names.sort().map((name) => join(root, name))]) {
-      const found = await open(folder);
-      if (found && found.hash === wanted) return new Autoencoder(found.config, found.weights);
+      const found = (await autoencoder(folder)) ?? (await pipeline(folder));
+      if (found?.hash === wanted) return found.open();
     }
   }
   return undefined;
 }
 
-/** @param {string} folder */
-async function open(folder) {
-  try {
-    const text = await readFile(join(folder, "config.json"), "utf8");
-    /** @type {import("./autoencoder.js").Config} */
-    const config = JSON.parse(text);
-    if (!config._class_name?.startsWith("AutoencoderKL")) return undefined;
-    const weights = new Uint8Array(await readFile(join(folder, "diffusion_pytorch_model.safetensors")));
-    return { config, weights, hash: await hashOf(text, weights) };
-  } catch {
-    return undefined;
-  }
+/** @typedef {{hash: string, open: () => import("./models.js").Folder}} Found */
+
+/** @param {string} folder @returns {Promise<{text: string, config: any, weights: Uint8Array} | undefined>} a component of diffusers, if it is one */
+async function component(folder) {
+  const text = await readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
+  const weights = text && (await readFile(join(folder, "diffusion_pytorch_model.safetensors")).catch(() => undefined));
+  return text && weights ? { text, config: JSON.parse(text), weights: new Uint8Array(weights) } : undefined;
+}
+
+/** @param {string} folder @returns {Promise<Found | undefined>} an autoencoder alone (§4.5) */
+async function autoencoder(folder) {
+  const vae = await component(folder);
+  if (!vae?.config._class_name?.startsWith("AutoencoderKL")) return undefined;
+  return { hash: await hashOf(vae.text, vae.weights), open: () => new Autoencoder(vae.config, vae.weights) };
+}
+
+/** @param {string} folder @returns {Promise<Found | undefined>} a pipeline of Stable Diffusion without a text encoder (§4.4) */
+async function pipeline(folder) {
+  const index = await readFile(join(folder, "model_index.json"), "utf8").catch(() => undefined);
+  const name = index && JSON.parse(index)._class_name;
+  if (name !== "StableDiffusionPipeline" && name !== "StableDiffusionImg2ImgPipeline") return undefined;
+  const [vae, unet] = [await component(join(folder, "vae")), await component(join(folder, "unet"))];
+  const law = await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8").catch(() => undefined);
+  if (!vae || !unet || !law) return undefined;
+  return {
+    hash: await pipelineHash(vae, unet, law),
+    open: () => new Pipeline(vae.config, vae.weights, unet.config, unet.weights, JSON.parse(law)),
+  };
+}
+
+/**
+ * The hash of §4.4.4.
+ * @param {{text: string, config: any, weights: Uint8Array}} vae
+ * @param {{config: any, weights: Uint8Array}} unet
+ * @param {string} law text of scheduler_config.json
+ */
+async function pipelineHash(vae, unet, law) {
+  const scheduler = JSON.parse(law);
+  const cell = 2 ** (vae.config.block_out_channels.length - 1);
+  const zero = scheduler.rescale_betas_zero_snr ? "_zero_snr" : "";
+  const betas = [
+    JSON.stringify((scheduler.beta_schedule ?? "linear") + zero),
+    number(law, "beta_start", 0.0001),
+    number(law, "beta_end", 0.02),
+    scheduler.num_train_timesteps ?? 1000,
+  ];
+  const settings = [
+    `"betas":[${betas.join(",")}]`,
+    `"cell":${cell}`,
+    `"channels":${vae.config.latent_channels ?? 4}`,
+    `"multiple":${cell * 2 ** ((unet.config.block_out_channels?.length ?? 4) - 1)}`,
+    `"native":${cell * (unet.config.sample_size ?? 64)}`,
+    '"pipeline":"StableDiffusionPipeline"',
+    `"prediction":${JSON.stringify(scheduler.prediction_type ?? "epsilon")}`,
+    `"scaling":${number(vae.text, "scaling_factor", 0.18215)}`,
+    `"shift":${number(vae.text, "shift_factor", 0)}`,
+  ];
+  const lines = [`unet ${await sha256(unet.weights)}`, `vae ${await sha256(vae.weights)}`, `{${settings.join(",")}}`];
+  return sha256(new TextEncoder().encode(lines.map((line) => `${line}\n`).join("")));
 }
 
 /**

@@ -6,14 +6,14 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { SdfError, decode, encodePng } from "../index.js";
-import { findAutoencoder } from "../src/folders.mjs";
+import { findFolder } from "../src/folders.mjs";
 
 for await (const line of createInterface({ input: process.stdin })) {
   const [source, target] = line.split("\t");
   /** @type {{status: number, said: string}} */
   let answer = { status: 0, said: "" };
   try {
-    const picture = await decode(new Uint8Array(await readFile(source)), { device: "wasm", threads: 1, findAutoencoder });
+    const picture = await decode(new Uint8Array(await readFile(source)), { device: "wasm", threads: 1, findFolder });
     await writeFile(target, await encodePng(picture));
   } catch (error) {
     answer = { status: error instanceof SdfError ? error.status : 2, said: String(error) };
