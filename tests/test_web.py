@@ -8,10 +8,16 @@ import random
 import re
 import shutil
 import subprocess
+import threading
+import urllib.parse
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from sdf_format.cli.viewer import Server, roots
 from sdf_format.inspect import conformance
 
 ROOT = Path(__file__).parent.parent
@@ -158,3 +164,49 @@ def test_frames_of_zstandard(tmp_path):
         }"""
     done = node("--input-type=module", "--eval", script, str(tmp_path / "cases.json"), cwd=WEB)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def two_predictions(width: int, height: int) -> bytes:
+    """A file of random bits that takes two predictions: a law of two steps, and the posterior mean."""
+
+    def chunk(kind: bytes, body: bytes, before: bytes = b"") -> bytes:
+        head = kind + bytes([len(body)]) + body
+        return head + zlib.crc32(before + head).to_bytes(4, "big")
+
+    sides = b"".join(bytes([side & 127 | 128, side >> 7]) for side in (width, height))
+    law = (2 << 24 | 40 << 14 | 60 << 7).to_bytes(4, "big")
+    header = sides + bytes.fromhex("0101b050843e10") + law + b"\x01"
+    payload = random.Random(1).randbytes(100)
+    return bytes.fromhex("895344460d0a1a0a0100") + chunk(b"H", header, b"\1\0") + chunk(b"D", payload)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.skipif(not (WEB / "node_modules" / "playwright-core").exists(), reason="needs `npm ci` in web/")
+def test_page_in_chromium(tmp_path):
+    """`sdf view` serves the page; a browser opens files in it. What it downloads is within the tolerance (§9)."""
+    files, out = tmp_path / "files", tmp_path / "out"
+    shutil.copytree(SUITE / "files", files)
+    out.mkdir()
+    (files / "large.sdf").write_bytes(two_predictions(320, 224))
+    with Server([files / "plain.sdf"], roots()) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        (address,) = server.addresses()
+        page, _, link = address.partition("?src=")
+        link = urllib.parse.unquote(link)
+        settings = {"SDF_PAGE": page, "SDF_FILES": str(files), "SDF_OUT": str(out), "SDF_LINK": link}
+        done = node("--test", "tests/page.browser.mjs", cwd=WEB, env=os.environ | settings | {"SDF_CHROMIUM": CHROMIUM})
+        server.shutdown()
+    assert done.returncode == 0, done.stdout[-6000:]
+    entries = {entry["name"]: entry for entry in conformance.manifest(SUITE)["accepted"]}
+    pictures = sorted(out.glob("*.png"))
+    assert len(pictures) >= 8
+    for path in pictures:
+        with Image.open(SUITE / entries[path.stem]["pixels"]) as wanted, Image.open(path) as found:
+            assert (wanted.mode, wanted.size) == (found.mode, found.size)
+            difference = np.asarray(wanted, np.int64) - np.asarray(found, np.int64)
+            assert np.abs(difference).max() <= 2 and (difference**2).mean() ** 0.5 < 0.06, path.stem
+            assert "compositeWithTrainedAlgorithmicMedia" in str(found.info["XML:com.adobe.xmp"])

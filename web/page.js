@@ -154,7 +154,8 @@ function complain(error) {
   const offset = error instanceof DecodeError ? error.offset : undefined;
   const [title, what, where] = ["h2", ".what", ".where"].map((name) => /** @type {HTMLElement} */ (element("problem").querySelector(name)));
   title.textContent = TITLES[code] ?? TITLES.error;
-  what.textContent = code === "stopped" ? "The decoding was stopped." : `${error.message.replace(/^(§|table) ?([\d.]+):? /, "")}.`;
+  const message = error.message.replace(/^(§|table) ?([\d.]+):? /, "");
+  what.textContent = code === "stopped" ? "The decoding was stopped." : `${message[0].toUpperCase()}${message.slice(1)}.`;
   const clause = /^(§|table )([\d.]+)/.exec(error.message)?.[0];
   where.textContent = [offset !== undefined && `byte ${offset} of the file`, clause && `${clause} of the specification`].filter(Boolean).join("; ");
   element("problem").dataset.code = code;

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sdf_format import __version__, terminal
-from sdf_format.cli import bench, calibrate, conformance, decode, dump, encode, info, thumbnail, verify
+from sdf_format.cli import bench, calibrate, conformance, decode, dump, encode, info, thumbnail, verify, view
 from sdf_format.inspect.printable import printable
 
-COMMANDS = (encode, decode, thumbnail, info, dump, verify, conformance, bench, calibrate)
+COMMANDS = (encode, decode, view, thumbnail, info, dump, verify, conformance, bench, calibrate)
 WRONG_USAGE = 2
 
 

@@ -27,6 +27,7 @@ export async function resource(path, progress) {
 export async function download(url, progress) {
   const response = await fetch(url);
   if (!response.ok || !response.body) throw new Error(`${url}: ${response.status} ${response.statusText}`);
+  if (!progress) return new Uint8Array(await response.arrayBuffer());
   const length = Number(response.headers.get("Content-Length")) || undefined;
   const total = response.headers.get("Content-Encoding") ? undefined : length;
   const parts = [];
@@ -36,7 +37,7 @@ export async function download(url, progress) {
     if (!value) break;
     parts.push(value);
     done += value.length;
-    progress?.(done, total, value);
+    progress(done, total, value);
   }
   const bytes = new Uint8Array(done);
   let at = 0;
