@@ -24,6 +24,7 @@ SOURCES = (
     "sdf_format",
     "pillow_plugin",
     "cuda",
+    "web",
     "pyproject.toml",
     "setup.py",
     "README.md",
@@ -74,7 +75,7 @@ def built(tmp_path_factory) -> Path:
     source.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         else:
             shutil.copy(ROOT / name, source / name)
     ran(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
@@ -93,6 +94,8 @@ def test_the_wheel_has_every_module_and_all_data(built):
         }
         assert wanted - names == set()
     assert {f"sdf_format/cuda_sources/{p.name}" for p in (ROOT / "cuda").glob("*.cu*")} <= names
+    page = [*(ROOT / "web").glob("*.js"), *(ROOT / "web" / "src").glob("*.js"), ROOT / "web" / "index.html"]
+    assert {f"sdf_format/web_sources/{p.relative_to(ROOT / 'web').as_posix()}" for p in page} <= names
     assert not any(name.startswith(("tests/", "cuda/", "spec/", "pillow_plugin/autoload")) for name in names)
     assert wheel.stat().st_size < 25_000_000
 
