@@ -24,6 +24,7 @@ SOURCES = (
     "sdf_format",
     "pillow_plugin",
     "cuda",
+    "spec/tables",
     "web",
     "pyproject.toml",
     "setup.py",
