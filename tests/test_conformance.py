@@ -56,6 +56,12 @@ BLIND = (
     "lowbit",
     "palette",
     "cleanup",
+    "registered",
+    "latent",
+    "sound-tiny",
+    "sound-sd15",
+    "sound-of-pictures",
+    "picture-largest",
 )
 
 

@@ -96,7 +96,7 @@ def check_fields(form: int, fields: dict[str, Any]) -> None:
             )
         return
     if not fields["steps"]:
-        raise BadFile("§4.2 steps: 0 is outside 1..255")
+        raise BadFile(f"§4.2.{1 if form == LAW else 3} steps: 0 is outside 1..255")
     levels = law_levels(**{k: fields[k] for k in LAW_RANGES}) if form == LAW else inline_levels(**fields)
     if any(b <= a for a, b in pairwise(levels)):
         raise BadFile("§4.2 levels: they must rise from step to step")
@@ -120,7 +120,7 @@ def expand(form: int, fields: dict[str, Any], payload_bits: int, cells: int) -> 
     if form == REGISTERED:
         taken = take(registry()[fields["table"]], fields["gain"], payload_bits, cells)
         if not taken.bits:
-            raise BadFile("§4.2.2 the payload is empty: no step of the table is taken, so there is no picture")
+            raise BadFile("§4.2.2 a schedule of no steps: the payload is empty, so no step of the table is taken")
         check_range(taken.levels)
         return taken
     return _inline(fields, payload_bits)
