@@ -8,7 +8,8 @@ from __future__ import annotations
 from pillow_plugin.image_file import SdfImageFile
 from pillow_plugin.options import Options
 from pillow_plugin.registration import register_sdf_opener, unregister_sdf_opener
+from pillow_plugin.save import save_atomic
 
-__all__ = ["Options", "SdfImageFile", "register_sdf_opener", "unregister_sdf_opener"]
+__all__ = ["Options", "SdfImageFile", "register_sdf_opener", "save_atomic", "unregister_sdf_opener"]
 
 register_sdf_opener()

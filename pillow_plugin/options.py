@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from pillow_plugin.denoisers import denoiser_ids
+from sdf_format import arguments
+from sdf_format.errors import BadInput
+
 
 @dataclass(frozen=True)
 class Options:
@@ -33,6 +37,22 @@ class Options:
     most_seconds: float | None = None
     progress: Callable[[int, int], None] | None = None
     mark: bool = True
+
+    def __post_init__(self) -> None:
+        """BadInput for what cannot be."""
+        if self.device is not None and not isinstance(self.device, str) and type(self.device).__module__ != "torch":
+            raise BadInput(f"device {self.device!r}: wanted a name such as 'cuda:1' or 'cpu'")
+        denoiser_ids(self.denoiser)
+        arguments.keep(self, "realism", arguments.number, 0, 1)
+        given = {name: getattr(self, name) for name in ("most_pixels", "most_work", "most_memory", "most_seconds")}
+        if any(value is not None for value in given.values()):
+            from sdf_format.limits import number
+
+            for name, value in given.items():
+                if value is not None:
+                    object.__setattr__(self, name, number(value, name))
+        arguments.keep(self, "progress", arguments.callback)
+        arguments.keep(self, "mark", arguments.truth)
 
 
 current = Options()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
-from PIL import Image
+from PIL import Image, features
 
+from sdf_format import arguments
 from sdf_format.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,25 +24,39 @@ OWN = (0xE0, 0xEE)  # JFIF's and Adobe's segments, which say how colours are mea
 QUALITY = 50  # of the WebP: at 256 pixels a side about 4 kB
 
 
-def make(image: Image.Image, wanted: bool | int | None) -> list[tuple[bytes, bytes]]:
-    """The chunk, or nothing where none is wanted or the picture is not larger.
+def checked(wanted: object) -> int:
+    """Pixels of the longer side, at most, or 0 for none.  wanted: True, a number of them, or False, None or 0"""
+    given = arguments.plain(wanted)
+    if given is None or isinstance(given, bool):
+        return DEFAULT_SIDE if given else 0
+    return arguments.whole("preview", given, 0, SIDES[-1])
+
+
+def make(image: Image.Image, wanted: object) -> list[tuple[bytes, bytes]]:
+    """The chunk, or nothing where none is wanted.
 
     image   in one of the native modes
     wanted  True, or pixels of the longer side; False, None or 0 for none. BadInput for other values
+
+    A picture that is not larger than that has a preview of half its sides; one of a single pixel has none.
     """
     from sdf_format.container.chunks import PREVIEW_CHUNK
 
-    if not wanted:
-        return []
-    longest = DEFAULT_SIDE if wanted is True else wanted
-    if not isinstance(longest, int) or longest not in SIDES:
-        raise BadInput(f"preview {wanted!r}: wanted True, or the longer side in pixels, {SIDES[0]} to {SIDES[-1]}")
+    longest = checked(wanted)
     if longest >= max(image.size):
+        longest = max(image.size) // 2
+    if not longest:
         return []
     width, height = (max(1, round(n * longest / max(image.size))) for n in image.size)
     small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
-    small.convert("RGBA" if small.mode.endswith("A") else "RGB").save(buffer, "WEBP", quality=QUALITY, method=6)
+    clear = small.mode.endswith("A")
+    if features.check("webp"):
+        small.convert("RGBA" if clear else "RGB").save(buffer, "WEBP", quality=QUALITY, method=6)
+    elif clear:
+        raise BadInput("preview: of a picture with alpha it is WebP (§3.6), which this Pillow was built without")
+    else:
+        small.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     if buffer.tell() > LIMIT:
         raise BadInput(f"§3.6 this preview takes {buffer.tell()} bytes; at most {LIMIT}: make it smaller")
     return [(PREVIEW_CHUNK, buffer.getvalue())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable
 
 from PIL import Image
@@ -11,6 +12,8 @@ from pillow_plugin.image_file import SdfDecoder, SdfImageFile, accept
 from pillow_plugin.options import Options
 from pillow_plugin.save import FORMAT, save, save_all
 from sdf_format.container.magic import EXTENSION, MEDIA_TYPE
+
+_media_type_before: str | None = None  # what web servers took the extension for: a chemist's, on many systems
 
 
 def register_sdf_opener(
@@ -44,10 +47,14 @@ def register_sdf_opener(
     Image.register_extension(FORMAT, EXTENSION)
     Image.register_mime(FORMAT, MEDIA_TYPE)
     Image.register_decoder("sdf", SdfDecoder)
+    global _media_type_before
+    if (known := mimetypes.guess_type(f"x{EXTENSION}")[0]) != MEDIA_TYPE:
+        _media_type_before = known
+        mimetypes.add_type(MEDIA_TYPE, EXTENSION)
 
 
 def unregister_sdf_opener() -> None:
-    """Take the format out of Pillow's tables. Images that are open stay usable."""
+    """Take the format out of Pillow's tables, and its media type out of `mimetypes`. Images stay usable."""
     Image.OPEN.pop(FORMAT, None)
     Image.SAVE.pop(FORMAT, None)
     Image.SAVE_ALL.pop(FORMAT, None)
@@ -56,3 +63,8 @@ def unregister_sdf_opener() -> None:
         Image.ID.remove(FORMAT)
     for extension in [e for e, name in Image.EXTENSION.items() if name == FORMAT]:
         del Image.EXTENSION[extension]
+    types = mimetypes.types_map
+    if types.get(EXTENSION) == MEDIA_TYPE:
+        del types[EXTENSION]
+        if _media_type_before:
+            mimetypes.add_type(_media_type_before, EXTENSION)

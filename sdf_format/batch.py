@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import codec, limits
+from sdf_format import arguments, codec, limits
 from sdf_format.container import chunks
 from sdf_format.errors import SdfError
 from sdf_format.inspect import cost
@@ -144,6 +144,8 @@ def decode_many(
     progress  called with (files done, files); an exception from it ends everything
     options   of `codec.decode`; files that are in the works together share the memory
     """
+    at_once = arguments.whole("at_once", at_once, 1)
+    arguments.callback("progress", progress)
     own = {name: options.pop(name, None) for name in limits.VARIABLES}
     allowed = limits.resolved(**own, free=lambda: codec.free_memory(options.get("device")))
     results: list[Decoded | SdfError | None] = [None] * len(streams)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import limits
+from sdf_format import arguments, limits
 from sdf_format.container import alpha as alpha_plane
 from sdf_format.container import chunks, parameters
 from sdf_format.container.chunks import ALPHA_CHUNK, DATA_CHUNK
 from sdf_format.container.header import MAX_SIDE, SOUNDS, Header, not_a_picture
 from sdf_format.errors import BadFile, BadInput, IsSound, Trailing, Truncated, Unsupported, error_context
+from sdf_format.host import with_own_settings
 from sdf_format.inspect import cost, validate
 from sdf_format.limits import Limits, enough_memory
 from sdf_format.models import loading
@@ -76,16 +77,21 @@ class Encoded:
 
 
 def pick_device(device: str | None = None) -> str:
-    """`device`, or the environment's SDF_DEVICE, or the fastest that torch has: cuda, mps, cpu."""
+    """`device`, or the environment's SDF_DEVICE, or the fastest that torch has: cuda, mps, cpu. BadInput for one that
+    numbers do not come back from.
+    """
     import torch
 
-    wanted = device or os.environ.get("SDF_DEVICE")
-    if wanted is None:
+    if device is not None and not isinstance(device, (str, torch.device)):
+        raise BadInput(f"device {device!r}: wanted a name such as 'cuda:1' or 'cpu'")
+    wanted = str(device or "") or os.environ.get("SDF_DEVICE")
+    if not wanted:
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"device {wanted!r} is not to be had: {str(error).splitlines()[0]}") from error
+        torch.zeros(1, device=wanted).cpu()
+    except Exception as error:  # what PyTorch raises depends on the device, and on how it was built
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BadInput(f"device {wanted!r} is not to be had: {reason}") from error
     return wanted
 
 
@@ -96,7 +102,7 @@ def free_memory(device: str | None) -> float:
     """
     import torch
 
-    wanted = device or os.environ.get("SDF_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = pick_device(device)
     if wanted.startswith("cuda") and torch.cuda.is_available():
         return float(torch.cuda.mem_get_info(wanted)[0])
     return limits.free_memory()
@@ -105,12 +111,10 @@ def free_memory(device: str | None) -> float:
 def budget_of(width: int, height: int, bpp: float | None, target_bytes: int | None) -> int | None:
     """Bytes that the file may take, or None for no limit. BadInput for values that make no sense."""
     if bpp is not None:
-        if not (isinstance(bpp, (int, float)) and 0 < bpp <= 24):
-            raise BadInput(f"bpp {bpp!r} is not above 0 and at most 24 bits per pixel")
-        return int(bpp * width * height / 8)
-    if target_bytes is not None and not (isinstance(target_bytes, int) and target_bytes > 0):
-        raise BadInput(f"target_bytes {target_bytes!r} is not a positive whole number")
-    return target_bytes
+        if not (found := arguments.number("bpp", bpp, 0, 24)):
+            raise BadInput(f"bpp {bpp!r} is not above 0 bits per pixel")
+        return int(found * width * height / 8)
+    return None if target_bytes is None else arguments.whole("target_bytes", target_bytes, 1)
 
 
 def options_for(kind: str, options: dict[str, object]) -> tuple[Codec, Any]:
@@ -136,6 +140,7 @@ def unsuited(kind: int, spec: ModelSpec) -> str | None:
 
 
 @enough_memory("encoding")
+@with_own_settings
 def encode(
     pixels: np.ndarray,
     alpha: np.ndarray | None = None,
@@ -163,6 +168,7 @@ def encode(
 
     Raises BadInput for what cannot be done, MissingModel if the model's weights are not there.
     """
+    pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise BadInput(f"pixels of shape {pixels.shape} and type {pixels.dtype}; wanted (H, W) or (H, W, 3), uint8")
     height, width = pixels.shape[:2]
@@ -170,6 +176,9 @@ def encode(
         raise BadInput(f"a picture of {width}x{height}: sides must be 1..{MAX_SIDE}")
     if sum(x is not None for x in (options.get("quality"), bpp, target_bytes)) > 1:
         raise BadInput("quality, bpp and target_bytes exclude each other: give one of them")
+    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != (height, width)):
+        raise BadInput(f"alpha of shape {alpha.shape} and type {alpha.dtype}; wanted ({height}, {width}), uint8")
+    arguments.callback("progress", progress)
     codec, chosen = options_for(kind, options)
     budget = budget_of(width, height, bpp, target_bytes)
     found = loading.find(model_name)
@@ -249,6 +258,7 @@ def pad_to_model(pixels: np.ndarray, spec: ModelSpec) -> np.ndarray:
 
 
 @enough_memory("decoding")
+@with_own_settings
 def decode(
     stream: BinaryIO,
     file: chunks.File | None = None,
@@ -271,7 +281,7 @@ def decode(
     denoiser     (id, steps) of table 5.3 instead of the file's own
     realism      0 (posterior mean, highest fidelity) to 1 (most realistic, by as much of the probability flow as suits
                  the model) instead of either
-    truncated    decode what is there of a file that ends early
+    truncated    decode what is there of a file that ends early, and pass over what follows one that ends in time
     most_pixels, most_work, most_memory, most_seconds
                  what the picture may cost, see `limits`; None: as the environment says, or the defaults. All but the
                  last are checked before any model runs, and drafts are refused where the whole picture would be
@@ -280,8 +290,8 @@ def decode(
 
     Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a device that is not there.
     """
-    if realism is not None and not (isinstance(realism, (int, float)) and 0 <= realism <= 1):
-        raise BadInput(f"realism {realism!r} is outside 0..1")
+    realism = None if realism is None else arguments.number("realism", realism, 0, 1)
+    arguments.callback("progress", progress)
     file = file or chunks.scan(stream)
     allowed = limits.resolved(most_pixels, most_work, most_memory, most_seconds, lambda: free_memory(device))
     at, start, limited = begin(stream, file, device, truncated, allowed, progress, wrap_model)
@@ -375,7 +385,7 @@ def payload_of(stream: BinaryIO, file: chunks.File, truncated: bool) -> tuple[ch
     if data is None:
         raise file.problem or BadFile("§3.2 there is no payload chunk")
     if not isinstance(file.problem, Truncated):
-        chunks.verify(stream, replace(file, problem=None))
+        chunks.verify(stream, file, trailing=truncated)
     return data, chunks.read_part(stream, data)
 
 

@@ -63,9 +63,9 @@ def resolved(
     given = dict(most_pixels=most_pixels, most_work=most_work, most_memory=most_memory, most_seconds=most_seconds)
     found: dict[str, float] = {}
     for name, value in given.items():
-        number = from_environment(name) if value is None else _number(value, name)
-        if number is not None:
-            found[name.removeprefix("most_")] = number
+        most = from_environment(name) if value is None else number(value, name)
+        if most is not None:
+            found[name.removeprefix("most_")] = most
     if "memory" not in found:
         found["memory"] = SHARE * (free or free_memory)()
     return Limits(**found)
@@ -78,20 +78,20 @@ def from_environment(name: str) -> float | None:
     if not said:
         return None
     try:
-        return _number(float(said), variable)
+        return number(float(said), variable)
     except ValueError as error:
         raise BadInput(f"{variable} {said!r}: wanted a number above 0, or inf for no limit") from error
 
 
-def _number(value: object, name: str) -> float:
+def number(value: object, name: str) -> float:
     """NumPy's numbers are numbers; True is none."""
     try:
-        number = float(value) if not isinstance(value, (bool, str, bytes)) else math.nan  # type: ignore[arg-type]
+        found = float(value) if not isinstance(value, (bool, str, bytes)) else math.nan  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not number > 0:
+        found = math.nan
+    if not found > 0:
         raise BadInput(f"{name} {value!r}: wanted a number above 0, or inf for no limit")
-    return number
+    return found
 
 
 class Budget:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from sdf_format import codec, limits
+from sdf_format import arguments, codec, limits
 from sdf_format.codec import Encoded
 from sdf_format.container import chunks
 from sdf_format.container.header import SOUNDS, Header, build_header
 from sdf_format.errors import BadInput, TooMuch, Unsupported, error_context, with_extra
+from sdf_format.host import with_own_settings
 from sdf_format.inspect import cost, validate
 from sdf_format.models import loading
 from sdf_format.models.autoencoder_config import SoundSettings
@@ -49,6 +50,7 @@ def resampled(samples: np.ndarray, rate: int, wanted: int, length: int) -> np.nd
 
 
 @limits.enough_memory("encoding a sound")
+@with_own_settings
 def encode(
     samples: np.ndarray,
     rate: int,
@@ -80,8 +82,8 @@ def encode(
     if not np.isfinite(samples).all():
         raise BadInput("some samples are not finite numbers")
     payload_kind, chosen = codec.options_for(kind, options)
-    if not isinstance(rate, int):
-        raise BadInput(f"rate {rate!r} is not a whole number of samples a second")
+    rate = arguments.whole("rate", rate, 1)
+    arguments.callback("progress", progress)
     found = loading.find(model_name)
     sound = found.spec.sound
     if sound is None:
@@ -120,6 +122,7 @@ def latent_of(
 
 
 @limits.enough_memory("decoding a sound")
+@with_own_settings
 def decode(
     stream: BinaryIO,
     file: chunks.File | None = None,
@@ -144,6 +147,7 @@ def decode(
     Raises BadFile, Truncated, Unsupported, TooMuch, MissingModel; BadInput for a picture and for a device that is not
     there.
     """
+    arguments.callback("progress", progress)
     file = file or chunks.scan(stream)
     header = file.header
     if not header.sound:

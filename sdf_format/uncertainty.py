@@ -10,9 +10,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sdf_format import codec, limits
+from sdf_format import arguments, codec, limits
 from sdf_format.container import chunks, parameters
-from sdf_format.errors import BadInput, Unsupported, error_context
+from sdf_format.errors import Unsupported, error_context
+from sdf_format.host import with_own_settings
 from sdf_format.progress import Progress
 
 NUMBER = 8  # samples
@@ -20,6 +21,7 @@ SCALE = 4  # of `as_grey`: grey levels for a standard deviation of one level
 
 
 @limits.enough_memory("sampling")
+@with_own_settings
 def spread(
     stream: BinaryIO,
     file: chunks.File | None = None,
@@ -39,8 +41,7 @@ def spread(
     Alpha is stored without loss and has no part in it.  Other arguments and errors: of `codec.decode`; Unsupported for
     a kind of payload that knows no samples.
     """
-    if not (isinstance(number, int) and 2 <= number <= 64):
-        raise BadInput(f"{number!r} samples: wanted 2 to 64")
+    number = arguments.whole("number", number, 2, 64)
     file = file or chunks.scan(stream)
     allowed = limits.resolved(most_pixels, most_work, most_memory, most_seconds, lambda: codec.free_memory(device))
     offset, start, limited = codec.begin(

@@ -10,7 +10,7 @@ import torch
 from sdf_format.container import parameters
 from sdf_format.container.parameters import Cleanup, CleanupFields
 from sdf_format.errors import BadFile, BadInput, Unsupported
-from sdf_format.payloads import cleanup
+from sdf_format.payloads import cleanup, lowbit
 
 clause = pytest.mark.clause
 SHAPE = (1, 4, 96, 96)
@@ -95,7 +95,7 @@ def test_an_autoencoder_alone_cannot_clean_up(normal):
         cleanup.choose(normal, normal, object(), 1, quiet)
     for steps in (-1, 32, 1.5, "many"):
         with pytest.raises(BadInput, match="0..31"):
-            cleanup.check(steps)
+            lowbit.EncodeOptions(cleanup=steps)
 
 
 @clause("5.5", "7.2")

@@ -60,10 +60,6 @@ def test_resolution_follows_exif(tags, dpi):
     assert opened(saved(picture(16, 16), quality=1, exif=exif.tobytes())).info.get("dpi") == dpi
 
 
-def test_exif_that_is_none_opens_all_the_same():
-    assert opened(saved(picture(16, 16), quality=1, exif=b"nonsense")).info["exif"] == b"nonsense"
-
-
 @clause("3.4")
 def test_bodies_are_compressed_where_that_is_smaller():
     found = chunks_of(saved(picture(), quality=5, xmp=b"<x/>" * 500, text={"k": "v"}))

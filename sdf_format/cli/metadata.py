@@ -50,6 +50,8 @@ SIDE, LONG = 16, 8192  # pixels: of a trial; from where a format's limit on side
 
 def inherited(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
     """Keywords with which `image.save` writes what a loaded picture brings along, and names of what is not kept."""
+    from pillow_plugin.resolution import checked, is_tiff
+
     info = image.info
     if image.format == "SDF":
         return {}, []  # our own plugin hands everything on
@@ -57,7 +59,11 @@ def inherited(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
     space = (info.get("icc_profile") or b"")[16:20]
     if space in SPACES and space != (b"GRAY" if image.mode in GREY else b"RGB "):
         left_out.append(f"the colour profile, which is for {space.decode().strip()},")
-    found: dict[str, Any] = {"exif": _exif(image), "xmp": info.get("xmp")}
+    exif = _exif(image)
+    if exif and not is_tiff(exif):
+        left_out.append("EXIF (it does not begin as a TIFF file does)")
+        exif = None
+    found: dict[str, Any] = {"exif": exif, "xmp": info.get("xmp")}
     texts = {
         key: value
         for key, value in _texts(image).items()
@@ -68,7 +74,10 @@ def inherited(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
     if (comment := info.get("comment")) and COMMENT not in texts:
         found["comment"] = comment if isinstance(comment, str) else _decoded(comment)
     if (dpi := info.get("dpi")) and not _says(found["exif"], dpi):
-        found["dpi"] = dpi
+        try:
+            found["dpi"] = checked(dpi)
+        except BadInput:
+            left_out.append(f"resolution ({printable(str(dpi))})")
     return {key: value for key, value in found.items() if value is not None} | {"exif": found["exif"]}, left_out
 
 

@@ -87,6 +87,23 @@ class File:
         return next((c for c in self.chunks if c.type == kind), None)
 
 
+def size_of(stream: BinaryIO) -> int:
+    """Bytes of a stream. What `seek` answers is not asked for: some streams say nothing."""
+    stream.seek(0, io.SEEK_END)
+    return stream.tell()
+
+
+def fetch(stream: BinaryIO, offset: int, size: int) -> bytes:
+    """`size` bytes from `offset` on, fewer where the stream ends. Streams may answer with less than they were asked
+    for, or with arrays.
+    """
+    stream.seek(offset)
+    found = bytes(stream.read(size) or b"")
+    while 0 < len(found) < size and (more := bytes(stream.read(size - len(found)) or b"")):
+        found += more
+    return found
+
+
 def crc(*parts: bytes) -> int:
     """CRC-32 of ISO 3309, as in PNG and zlib.  §3.2"""
     value = 0
@@ -97,8 +114,7 @@ def crc(*parts: bytes) -> int:
 
 def head(stream: BinaryIO, offset: int) -> tuple[bytes, int, int]:
     """(type, length, head size) of the chunk at `offset`; Truncated if the file ends inside it."""
-    stream.seek(offset)
-    raw = stream.read(6)  # a type and a VarInt of MAX_LENGTH
+    raw = fetch(stream, offset, 6)  # a type and a VarInt of MAX_LENGTH
     if not raw:
         raise Truncated(f"§3.2 the file ends at offset {offset}, before its payload chunk; fetch it again")
     if not raw[:1].isalpha():
@@ -125,7 +141,7 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
     A file that ends early or goes wrong behind its header is returned with `problem` set: its size and metadata are
     known even if its picture is not. Raises BadFile or Unsupported for anything up to the header's CRC.
     """
-    size = stream.seek(0, io.SEEK_END)
+    size = size_of(stream)
     with error_context(start):
         version = _front(stream, start)
     chunks: list[Chunk] = []
@@ -160,8 +176,7 @@ def scan(stream: BinaryIO, start: int = 0) -> File:
 
 def _front(stream: BinaryIO, start: int) -> Container:
     """§3.1: signature and version."""
-    stream.seek(start)
-    front = stream.read(HEADER_OFFSET)
+    front = fetch(stream, start, HEADER_OFFSET)
     if not front.startswith(SIGNATURE):
         raise BadFile(
             f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file"
@@ -206,8 +221,7 @@ def read(stream: BinaryIO, chunk: Chunk, prefix: bytes = b"") -> bytes:
 
 def read_part(stream: BinaryIO, chunk: Chunk) -> bytes:
     """What the file has of a chunk's body, unchecked: for files that end early."""
-    stream.seek(chunk.body)
-    return stream.read(chunk.available)
+    return fetch(stream, chunk.body, chunk.available)
 
 
 def verify_chunk(stream: BinaryIO, file: File, chunk: Chunk) -> None:
@@ -226,16 +240,15 @@ def _checked(stream: BinaryIO, chunk: Chunk, prefix: bytes) -> Iterator[bytes]:
                 f"§3.2 chunk {name} at offset {chunk.offset}: {chunk.available} of {chunk.length} bytes are there"
             )
         value = crc(prefix, ChunkHead.build(dict(type=chunk.type, length=chunk.length)))
-        stream.seek(chunk.body)
-        left = chunk.length
-        while left:
-            piece = stream.read(min(left, PIECE))
+        place, end = chunk.body, chunk.body + chunk.length
+        while place < end:
+            piece = fetch(stream, place, min(end - place, PIECE))
             if not piece:
                 raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: the file ends inside it")
             value = zlib.crc32(piece, value)
-            left -= len(piece)
+            place += len(piece)
             yield piece
-        stored = stream.read(4)
+        stored = fetch(stream, end, 4)
         if len(stored) < 4:
             raise Truncated(f"§3.2 chunk {name} at offset {chunk.offset}: the file ends inside its CRC")
         if value != Int32ub.parse(stored):
@@ -245,12 +258,15 @@ def _checked(stream: BinaryIO, chunk: Chunk, prefix: bytes) -> Iterator[bytes]:
             )
 
 
-def verify(stream: BinaryIO, file: File) -> None:
-    """Every byte of the file, without a model: signature, structure and all CRCs."""
+def verify(stream: BinaryIO, file: File, trailing: bool = False) -> None:
+    """Every byte of the file, without a model: signature, structure and all CRCs.
+
+    trailing: pass over what follows the file.
+    """
     for chunk in file.chunks:
         if chunk.available == chunk.length:
             verify_chunk(stream, file, chunk)
-    if file.problem:
+    if file.problem and not (trailing and isinstance(file.problem, Trailing)):
         raise file.problem
 
 

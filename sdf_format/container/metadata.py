@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
+from sdf_format import arguments
 from sdf_format.container import chunks, compression, mark
-from sdf_format.container.chunks import DATA_CHUNK, EXIF_CHUNK, HEADER_CHUNK, ICC_CHUNK, TEXT_CHUNK, XMP_CHUNK, File
+from sdf_format.container.chunks import (
+    DATA_CHUNK,
+    EXIF_CHUNK,
+    HEADER_CHUNK,
+    ICC_CHUNK,
+    PREVIEW_CHUNK,
+    TEXT_CHUNK,
+    XMP_CHUNK,
+    File,
+)
 from sdf_format.container.compression import METADATA_LIMIT, TOTAL_LIMIT
-from sdf_format.errors import BadFile, BadInput, error_context
+from sdf_format.errors import BadFile, BadInput, Trailing, error_context
 
 KEYS = {EXIF_CHUNK: "exif", ICC_CHUNK: "icc_profile", XMP_CHUNK: "xmp"}
 TYPES = frozenset({*KEYS, TEXT_CHUNK})
@@ -27,22 +37,30 @@ def build(
     for key, value in (text or {}).items():
         if not key or "\0" in key:
             raise BadInput(f"§3.4 text: {key!r} is not a key: it is empty or has a null character")
-        bodies.append((TEXT_CHUNK, "text", key.encode() + b"\0" + value.encode()))
+        body = arguments.text("key of text", key).encode() + b"\0" + arguments.text("text", value).encode()
+        bodies.append((TEXT_CHUNK, "text", body))
     if (total := sum(len(data) for *_, data in bodies)) > TOTAL_LIMIT:
         raise BadInput(f"§3.4 all metadata together: {total} bytes; a file holds at most {TOTAL_LIMIT}")
     return [(kind, compression.pack_metadata(data, name)) for kind, name, data in bodies]
 
 
-def replaced(stream: BinaryIO, file: File, given: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The file with `given` for all its metadata; picture, alpha, preview and unknown chunks stay to the byte.
+def replaced(stream: BinaryIO, file: File, given: Mapping[bytes, Sequence[tuple[bytes, bytes]]]) -> bytes:
+    """The file with other chunks for those of some types; all others stay to the byte, as does the whole where none are
+    given. What follows the file is left out.
 
-    Raises BadFile if it is damaged.
+    given  type to (type, body) of each chunk in its stead: a preview, or metadata
+
+    Raises BadFile if it is damaged, but for what follows it.
     """
-    if file.problem:
+    if file.problem and not isinstance(file.problem, Trailing):
         raise file.problem
-    *others, data = [(c.type, chunks.read(stream, c)) for c in file.chunks if c.type not in TYPES | {HEADER_CHUNK}]
+    if not given:
+        return chunks.fetch(stream, 0, file.chunks[-1].end)
+    *others, data = [(c.type, chunks.read(stream, c)) for c in file.chunks if c.type not in {*given, HEADER_CHUNK}]
     assert data[0] == DATA_CHUNK
-    return chunks.build(file.header, data[1], [*others, *given])
+    previews = given.get(PREVIEW_CHUNK, ())  # first, so that they arrive first
+    new = [chunk for kind, some in given.items() if kind != PREVIEW_CHUNK for chunk in some]
+    return chunks.build(file.header, data[1], [*previews, *others, *new])
 
 
 def read(stream: BinaryIO, file: File, marked: bool = True, most: int = TOTAL_LIMIT) -> dict[str, object]:

@@ -26,6 +26,7 @@ from construct import (
     this,
 )
 
+from sdf_format import arguments
 from sdf_format.container import compression
 from sdf_format.container.canonical import parse as parse_struct
 from sdf_format.container.header import Header
@@ -49,6 +50,7 @@ REALISM = {MEAN: 0.0, FLOW: 1.0, BALANCED: 0.5}
 FLOW_STEPS = 3  # where a caller names flow or ancestral without steps
 
 GUIDANCE = 8  # unit 1/n, §5.2
+MOST_GUIDANCE = 255 / GUIDANCE  # §5.2
 PROMPT_LIMIT = limits()["prompt_bytes"]  # §5.2
 
 COLOURS = range(1, limits()["colours"] + 1)  # §5.3
@@ -150,6 +152,12 @@ class Conditioning:
     coding: float = 1.0
     denoising: float = 1.0
 
+    def __post_init__(self) -> None:
+        arguments.keep(self, "prompt", arguments.text)
+        for name in ("coding", "denoising"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, arguments.number(f"guidance ({name})", given, 0, MOST_GUIDANCE))
+
 
 @dataclass(frozen=True)
 class Diffc:
@@ -211,13 +219,11 @@ def as_written(conditioning: Conditioning) -> Conditioning:
 
 
 def build_conditioning(conditioning: Conditioning) -> dict[str, object]:
-    """§5.2; BadInput for a prompt that is too long or a guidance outside 0..31.875. Guidance is rounded to eighths."""
+    """§5.2; BadInput for a prompt that is too long. Guidance is rounded to eighths."""
     prompt = conditioning.prompt.encode()
     if len(prompt) > PROMPT_LIMIT:
         raise BadInput(f"§5.2 prompt: {len(prompt)} bytes; at most {PROMPT_LIMIT}")
     guidance = {name: round(getattr(conditioning, name) * GUIDANCE) for name in ("coding", "denoising")}
-    if not all(0 <= g <= 255 for g in guidance.values()):
-        raise BadInput(f"§5.2 guidance {conditioning.coding}, {conditioning.denoising}: outside 0..{255 / GUIDANCE}")
     return dict(prompt=compression.pack(prompt), **guidance)
 
 

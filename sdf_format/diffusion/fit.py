@@ -70,8 +70,8 @@ def windows(latent: Tensor, side: int) -> Tensor:
     height, width = latent.shape[2:]
     if height * width <= WINDOWS * side * side or min(height, width) < side:
         return latent
-    tops = torch.linspace(0, height - side, WINDOWS + 2).long()[1:-1]
-    lefts = torch.linspace(0, width - side, WINDOWS + 2).long()[1:-1][[1, 3, 0, 2]]
+    tops = torch.linspace(0, height - side, WINDOWS + 2, dtype=torch.float32).long()[1:-1]
+    lefts = torch.linspace(0, width - side, WINDOWS + 2, dtype=torch.float32).long()[1:-1][[1, 3, 0, 2]]
     return torch.cat([latent[:, :, t : t + side, left : left + side] for t, left in zip(tops, lefts)])
 
 
@@ -93,7 +93,7 @@ def measure_mmse(
     """
     sample = windows(latent, getattr(model, "window", SAMPLE))
     scale = latent.numel() / sample.numel()
-    noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(sample.shape, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float32)
     path: Tensor | None = getattr(model, "path", None)
     known = 1.0 if path is None else share_ahead(lowest - spacing, path)
     energy = float((latent.double().square() * known).sum()) + 1e-6

@@ -51,7 +51,7 @@ def walk(
     path     (1, C, 1, 1) precision that each channel lags behind; None: none does
     result   (y, sigma) at the last level
     """
-    total = torch.zeros(tuple(shape), device=device)
+    total = torch.zeros(tuple(shape), dtype=torch.float32, device=device)
     before: float | Tensor = 0.0
     for step, level in enumerate(levels):
         known = step > 0

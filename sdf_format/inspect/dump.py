@@ -195,7 +195,7 @@ def _body(kind: bytes, known: bytes, facts: dict[str, Any]) -> Iterator[tuple[in
 
 def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
     """All bytes of a file, in order, then what is wrong with it; of a field at most `shown` bytes."""
-    size = stream.seek(0, io.SEEK_END)
+    size = chunks.size_of(stream)
     try:
         facts = report.describe(stream, size)
     except SdfError as error:
@@ -206,11 +206,10 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
         """The next field, as far as the file has it."""
         nonlocal offset
         here = min(length, size - offset)
-        stream.seek(offset)
         made = Row(
             offset,
             here,
-            stream.read(min(here, shown)),
+            chunks.fetch(stream, offset, min(here, shown)),
             note if here == length else f"{note}: {here} of {length} bytes are there",
         )
         offset += here
@@ -222,8 +221,7 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
             kind, length, head = chunks.head(stream, offset)
             yield row(1, f"§3.2 type {kind.decode()}")
             yield row(head - 1, f"§3.2 length {length}")
-            stream.seek(offset)
-            known = stream.read(min(length, max(MAX_HEADER, shown)))
+            known = chunks.fetch(stream, offset, min(length, max(MAX_HEADER, shown)))
             described = 0
             for part, note in _body(kind, known, facts):
                 described += part
@@ -235,8 +233,7 @@ def rows(stream: BinaryIO, shown: int = SHOWN) -> Iterator[Row]:
     yield signature
     try:
         if signature.data == SIGNATURE and offset < size:
-            stream.seek(offset)
-            yield row(2, "§3.1 version " + ".".join(map(str, stream.read(2))))
+            yield row(2, "§3.1 version " + ".".join(map(str, chunks.fetch(stream, offset, 2))))
             yield from chunk_rows()
     except SdfError:
         pass  # the report has said it

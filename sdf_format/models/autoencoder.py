@@ -49,8 +49,9 @@ def load_component(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise MissingModel(f"§4.4 {folder} does not load as {name}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # what diffusers raises depends on the configuration
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise MissingModel(f"§4.4 {folder} does not load as {name}: {reason}") from error
     check_whole(folder, said)
     return net.eval().requires_grad_(False).to(device)
 

@@ -381,7 +381,7 @@ def file_sha256(path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _hashed(path: Path, *state: int) -> str:
     name = hashlib.sha256(json.dumps([str(path), *state]).encode()).hexdigest()
-    kept = cache.folder() / "weights" / name[:32]
+    kept = cache.place("weights", name[:32])
     if state[0] >= LARGE and (known := cache.read(kept)) is not None:
         return known.decode()
     digest = hashlib.sha256()

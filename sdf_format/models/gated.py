@@ -28,10 +28,11 @@ class Gated(Tiny):
 
     def prepare(self, state: dict[str, Tensor]) -> None:
         """The network in eval mode, its matrices in the dtype that it works in."""
-        net = GatedNet()
-        net.load_state_dict({k: v.float() for k, v in state.items()})
+        with torch.device("meta"):  # as in Tiny
+            net = GatedNet()
+        net.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
         self.net = net.for_use(self.dtype).to(self.device)
-        self.weight = torch.ones(1, 1, 1)
+        self.weight = torch.ones(1, 1, 1, dtype=torch.float32)
         lag = net.kappa / net.variance
         self.onset = float(lag.min())
         self.path = (lag - self.onset)[None, :, None, None]
@@ -47,5 +48,5 @@ class Gated(Tiny):
         precision = (sigma**-2 - self.path).clamp(min=0)
         level = math.log(sigma**-2 + self.onset)
         total = (y.to(self.device) * precision).permute(0, 2, 3, 1).contiguous()
-        clean: Tensor = self.net(total, torch.tensor([level], device=self.device))
+        clean: Tensor = self.net(total, torch.tensor([level], dtype=torch.float32, device=self.device))
         return clean.permute(0, 3, 1, 2).to(y.device)

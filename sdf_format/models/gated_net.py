@@ -160,7 +160,8 @@ class GatedNet(nn.Module):
         outer, middle, inner = widths
         self.kappa = kappa
         self.register_buffer("variance", torch.ones(CHANNELS))
-        self.register_buffer("frequencies", torch.arange(1, EMBEDDING // 2 + 1) * (math.pi / 16), persistent=False)
+        steps = torch.arange(1, EMBEDDING // 2 + 1, dtype=torch.float32, device="cpu")
+        self.register_buffer("frequencies", steps * (math.pi / 16), persistent=False)
         self.level = nn.Sequential(
             nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU()
         )

@@ -33,7 +33,11 @@ def place() -> Path | None:
         from huggingface_hub import constants
     except ImportError:
         return None
-    return Path(constants.HF_HUB_CACHE).expanduser()
+    cache = Path(constants.HF_HUB_CACHE)
+    try:
+        return cache.expanduser()
+    except RuntimeError:  # a user without a home
+        return cache
 
 
 def folder_of(

@@ -9,14 +9,16 @@ import gc
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sdf_format import arguments
 from sdf_format.container.header import HASH_SHORT, Header
-from sdf_format.errors import BadInput, MissingModel, Unsupported, with_extra
+from sdf_format.errors import BadInput, MissingModel, SdfError, Unsupported, with_extra
 from sdf_format.models import autoencoder_config, checkpoint, hub
 from sdf_format.models.autoencoder_config import Lone
 from sdf_format.models.checkpoint import Checkpoint
@@ -147,6 +149,18 @@ def _candidates(key: int, download: bool) -> list[Checkpoint]:
     return checkpoint.variants(folders[0], folders[1] if len(folders) > 1 else None)
 
 
+@contextmanager
+def _described(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """MissingModel for a folder whose configuration makes no sense, whatever it has in the place of what."""
+    try:
+        yield
+    except SdfError:
+        raise
+    except (OSError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise MissingModel(f"§4.4 {folder}: its configuration or its files cannot be read: {reason:.200}") from error
+
+
 def _choices(folder: Path) -> Sequence[Checkpoint | Lone] | None:
     """What a folder holds that can be loaded: a pipeline, else an autoencoder alone; None if it is neither's folder."""
     index = folder / "model_index.json"
@@ -162,25 +176,29 @@ def find(name: str | os.PathLike[str], download: bool | None = None) -> Resolved
 
     Raises BadInput for what is neither, MissingModel if the weights are not to be had.
     """
-    folder = Path(name)
-    if folder.is_dir() and (choice := _choices(folder)) is not None:
-        if not choice:
-            raise MissingModel(
-                f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded"
+    folder = Path(arguments.text("model", os.fspath(name) if isinstance(name, os.PathLike) else name))
+    with _described(folder):
+        if folder.is_dir() and (choice := _choices(folder)) is not None:
+            if not choice:
+                raise MissingModel(
+                    f"§4.4 {folder}: no safetensors weights; pickled ones could run code and are never loaded"
+                )
+            if (whole := folder.absolute()) not in _folders:
+                _folders.append(whole)
+            return ResolvedModel(
+                0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0]
             )
-        if folder not in _folders:
-            _folders.append(folder)
-        return ResolvedModel(
-            0, spec_from(f"unregistered ({folder.name})", choice[0].settings()), choice[0].sha256(), choice[0]
-        )
     key = by_name(str(name))
     spec = MODELS[key]
     if spec.published is None:
         return ResolvedModel(key, spec, bytes.fromhex(spec.sha256))
-    choice = _candidates(key, hub.allowed() if download is None else download)
-    if not choice:
-        raise MissingModel(f"§4.4 {spec.name}: its folder has no safetensors weights; pickled ones are never loaded")
-    return ResolvedModel(key, spec, choice[0].sha256(whole=False), choice[0])
+    with _described(spec.name):
+        here = _candidates(key, hub.allowed() if download is None else download)
+        if not here:
+            raise MissingModel(
+                f"§4.4 {spec.name}: its folder has no safetensors weights; pickled ones are never loaded"
+            )
+        return ResolvedModel(key, spec, here[0].sha256(whole=False), here[0])
 
 
 def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
@@ -203,8 +221,9 @@ def find_for(header: Header, download: bool | None = None) -> ResolvedModel:
                 f"{ours[:HASH_SHORT].hex()}; install the version of sdf-format that made the file"
             )
         return ResolvedModel(header.model, spec, ours)
-    candidates = _candidates(header.model, hub.allowed_on_open() if download is None else download)
-    here = {c: c.sha256(whole=False) for c in candidates}
+    with _described(spec.name):
+        candidates = _candidates(header.model, hub.allowed_on_open() if download is None else download)
+        here = {c: c.sha256(whole=False) for c in candidates}
     for choice, sha256 in here.items():
         if sha256[:HASH_SHORT] == header.weights:
             return ResolvedModel(header.model, spec, sha256, choice)
@@ -223,13 +242,14 @@ def _unregistered(header: Header) -> ResolvedModel:
     here = []
     for folder in dict.fromkeys(folders):
         try:
-            for choice in _choices(folder) or ():
-                # Files from before configurations counted have the hash without them.
-                if header.weights in (sha256 := choice.sha256(), choice.sha256(whole=False)):
-                    return ResolvedModel(
-                        0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice
-                    )
-                here.append(f"{sha256.hex()} ({folder})")
+            with _described(folder):
+                for choice in _choices(folder) or ():
+                    # Files from before configurations counted have the hash without them.
+                    if header.weights in (sha256 := choice.sha256(), choice.sha256(whole=False)):
+                        return ResolvedModel(
+                            0, spec_from(f"unregistered ({folder.name})", choice.settings()), header.weights, choice
+                        )
+                    here.append(f"{sha256.hex()} ({folder})")
         except MissingModel:
             continue  # a folder that is no use to this file
     raise MissingModel(

@@ -326,9 +326,9 @@ class Stable:
         out = self.forward(
             net,
             torch.cat(seen).to(net.dtype),
-            torch.tensor(times, device=self.latent_device),
+            torch.tensor(times, dtype=torch.float32, device=self.latent_device),
             prompts.stacked([conditions[q.prompt, q.refines] for q in requests]),
-            torch.tensor([q.guidance for q in requests], device=self.latent_device),
+            torch.tensor([q.guidance for q in requests], dtype=torch.float32, device=self.latent_device),
         ).float()
         return [self._meant(q, z, answer[None]) for q, z, answer in zip(requests, seen, out)]
 

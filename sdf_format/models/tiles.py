@@ -28,7 +28,7 @@ def ramp(first: int, length: int, places: list[int], side: int, device: torch.de
     never 0.
     """
     i = torch.arange(side, device=device, dtype=torch.float32)
-    weight = torch.ones(side, device=device)
+    weight = torch.ones(side, dtype=torch.float32, device=device)
     order = places.index(first)
     if order:
         weight = torch.minimum(weight, (i + 1) / (places[order - 1] + side - first + 1))
@@ -69,8 +69,8 @@ class Tiling:
             if (self.high, self.wide) == (self.height, self.width):
                 return part
             if not total.numel():
-                total = torch.zeros(*part.shape[:2], self.height, self.width, device=part.device)
-                mass = torch.zeros(self.height, self.width, device=part.device)
+                total = torch.zeros(*part.shape[:2], self.height, self.width, dtype=torch.float32, device=part.device)
+                mass = torch.zeros(self.height, self.width, dtype=torch.float32, device=part.device)
             weight = ramp(top, self.height, self.rows, self.high, part.device)[:, None] * ramp(
                 left, self.width, self.columns, self.wide, part.device
             )

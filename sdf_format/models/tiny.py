@@ -42,14 +42,15 @@ class Tiny:
 
     def prepare(self, state: dict[str, Tensor]) -> None:
         """The network from its tensors."""
-        net = TinyNet()
-        net.load_state_dict({k: v.float() for k, v in state.items()})
+        with torch.device("meta"):  # nothing is drawn, in whatever dtype, that the weights are to replace
+            net = TinyNet()
+        net.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
         self.net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self.weight = net.weight.float().cpu()[:, None, None]
 
     def encode(self, pixels: np.ndarray) -> Tensor:
         height, width, _ = pixels.shape
-        latent = torch.empty(1, dct.CHANNELS, height // dct.BLOCK, width // dct.BLOCK)
+        latent = torch.empty(1, dct.CHANNELS, height // dct.BLOCK, width // dct.BLOCK, dtype=torch.float32)
         for top in range(0, latent.shape[2], STRIP):
             strip = np.array(pixels[top * dct.BLOCK : (top + STRIP) * dct.BLOCK])
             planes = torch.from_numpy(strip).permute(2, 0, 1).float() / 127.5 - 1
@@ -88,6 +89,6 @@ class Tiny:
 
     @torch.inference_mode()
     def _predict(self, y: Tensor, sigma: float) -> Tensor:
-        level = torch.full((1, 1, 1, 1), sigma, device=self.device)
+        level = torch.full((1, 1, 1, 1), sigma, dtype=torch.float32, device=self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.net(y.to(self.device), level).float().to(y.device)

@@ -60,7 +60,8 @@ class TinyNet(nn.Module):
         super().__init__()
         self.register_buffer("variance", torch.ones(CHANNELS))
         self.register_buffer("weight", torch.ones(CHANNELS))
-        self.register_buffer("frequencies", torch.arange(1, embedding // 2 + 1) * (math.pi / 12), persistent=False)
+        steps = torch.arange(1, embedding // 2 + 1, dtype=torch.float32, device="cpu")
+        self.register_buffer("frequencies", steps * (math.pi / 12), persistent=False)
         self.level = nn.Sequential(
             nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )

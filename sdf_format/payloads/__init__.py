@@ -1,1 +1,5 @@
-"""Payload kinds (§5): a latent to bits and back."""
+"""Payload kinds (§5): latents to bytes and back. All need PyTorch, which is imported here or said to be missing."""
+
+from sdf_format.host import need_torch
+
+need_torch()

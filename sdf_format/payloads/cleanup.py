@@ -15,12 +15,6 @@ from sdf_format.progress import Progress
 STEPS = range(32)  # 0: none
 
 
-def check(steps: int | None) -> None:
-    """BadInput for a number of steps that no file can ask for."""
-    if steps is not None and steps not in STEPS:
-        raise BadInput(f"cleanup {steps!r} is outside {STEPS[0]}..{STEPS[-1]} steps")
-
-
 def measured(latent: Tensor, quantised: Tensor, steps: int) -> Cleanup:
     """The gain after which the error is uncorrelated with the latent, as noise is, and the level of what is left."""
     shrinkage = float((latent * quantised).sum() / latent.square().sum().clamp_min(1e-12))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sdf_format import arguments
 from sdf_format.coding.rcc import tree
 from sdf_format.container import parameters
 from sdf_format.container.chunks import HEADER_OFFSET
@@ -66,28 +67,19 @@ class EncodeOptions:
     conditioning: parameters.Conditioning = parameters.Conditioning()
 
     def __post_init__(self) -> None:
-        quality = self.quality
-        if quality is not None and not (isinstance(quality, (int, float)) and QUALITIES[0] <= quality <= QUALITIES[-1]):
-            raise BadInput(f"quality {quality!r} is outside {QUALITIES[0]}..{QUALITIES[-1]}")
-        if self.steps is not None and not 1 <= self.steps <= 255:
-            raise BadInput(f"steps {self.steps} is outside 1..255")
+        first = parameters.CODER_FIRST
+        arguments.keep(self, "quality", arguments.number, QUALITIES[0], QUALITIES[-1])
+        arguments.keep(self, "seed", arguments.whole, 0, (1 << 32) - 1)
+        arguments.keep(self, "steps", arguments.whole, 1, 255)
+        arguments.keep(self, "table", arguments.whole, 0)
+        arguments.keep(self, "coder_bits", arguments.whole, first, first + parameters.CODER_PARAMETERS[-1])
+        arguments.keep(self, "effort", arguments.whole, tree.EFFORTS[0], tree.EFFORTS[-1])
         if self.table is not None and (self.table not in schedule.registry() or self.steps is not None):
             raise BadInput(f"table {self.table!r}: wanted one of {sorted(schedule.registry())}, and no steps beside it")
         if self.coder is not None and self.coder not in parameters.CODERS.values():
             raise BadInput(f"coder {self.coder!r} is unknown here; known: {', '.join(parameters.CODERS.values())}")
-        if self.coder_bits is not None and self.coder_bits - parameters.CODER_FIRST not in parameters.CODER_PARAMETERS:
-            raise BadInput(f"coder_bits {self.coder_bits} is outside 8..18")
-        if (
-            not isinstance(self.effort, int)
-            or self.effort not in tree.EFFORTS
-            or (self.effort and self.coder not in (None, parameters.CODERS[parameters.TREE]))
-        ):
-            raise BadInput(
-                f"effort {self.effort!r} of coder {self.coder or parameters.CODERS[parameters.TREE]}: the tree alone "
-                f"has one, {tree.EFFORTS[0]}..{tree.EFFORTS[-1]}"
-            )
-        if not 0 <= self.seed < 1 << 32:
-            raise BadInput(f"seed {self.seed} is outside 0..2^32 - 1")
+        if self.effort and self.coder not in (None, parameters.CODERS[parameters.TREE]):
+            raise BadInput(f"effort {self.effort} of coder {self.coder}: the tree alone has one")
 
     def smallest(self) -> parameters.Diffc:
         """Header fields of no more bytes than others that grant these options."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdf_format import arguments
 from sdf_format.coding.entropy import ONE, Bits, Coder, Exhausted, Numbers, Receiver, Sender
 from sdf_format.container.parameters import (
     CONTEXTS,
@@ -104,13 +105,10 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         if self.bits is not None and self.levels is not None:
             raise BadInput("bits and levels exclude each other: give one of them")
-        if self.bits is not None and self.bits not in range(1, 9):
-            raise BadInput(f"bits {self.bits!r} is outside 1..8")
-        if self.levels is not None and self.levels not in LEVELS:
-            raise BadInput(f"levels {self.levels!r} is outside {LEVELS[0]}..{LEVELS[-1]}")
-        if self.thrift is not None and not (isinstance(self.thrift, (int, float)) and 0 <= self.thrift <= 100):
-            raise BadInput(f"thrift {self.thrift!r} is outside 0..100")
-        cleanup.check(self.cleanup)
+        arguments.keep(self, "bits", arguments.whole, 1, 8)
+        arguments.keep(self, "levels", arguments.whole, LEVELS[0], LEVELS[-1])
+        arguments.keep(self, "thrift", arguments.number, 0, 100)
+        arguments.keep(self, "cleanup", arguments.whole, cleanup.STEPS[0], cleanup.STEPS[-1])
 
     def wanted(self) -> int | None:
         """Levels that were asked for, if any."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdf_format import arguments
 from sdf_format.coding.entropy import Coder, Exhausted, Numbers, Receiver, Sender
 from sdf_format.container.parameters import COLOURS, DITHERING, MEAN, STEP_UNIT, VALUES, Cleanup, Palette, step_of
 from sdf_format.errors import BadFile, BadInput, Unsupported, with_extra
@@ -61,15 +62,11 @@ class EncodeOptions:
     thrift: float | None = None
 
     def __post_init__(self) -> None:
-        if self.colours is not None and self.colours not in COLOURS:
-            raise BadInput(f"colours {self.colours!r} is outside {COLOURS[0]}..{COLOURS[-1]}")
-        if self.groups is not None and not (isinstance(self.groups, int) and self.groups > 0):
-            raise BadInput(f"groups {self.groups!r} is not a positive whole number")
-        for name, most in (("dithering", 1), ("thrift", 100)):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= most):
-                raise BadInput(f"{name} {value!r} is outside 0..{most}")
-        cleanup.check(self.cleanup)
+        arguments.keep(self, "colours", arguments.whole, COLOURS[0], COLOURS[-1])
+        arguments.keep(self, "groups", arguments.whole, 1)
+        arguments.keep(self, "dithering", arguments.number, 0, 1)
+        arguments.keep(self, "thrift", arguments.number, 0, 100)
+        arguments.keep(self, "cleanup", arguments.whole, cleanup.STEPS[0], cleanup.STEPS[-1])
 
     def smallest(self) -> Palette:
         """Header fields of no more bytes than others that grant these options."""

@@ -43,7 +43,7 @@ def target(shift: Tensor, capacity: float, private_seed: int) -> Tensor:
     result, factor = rounded(shift, LARGEST_NORMAL * math.sqrt(available / shift.numel()))
     surplus = available - energy(result) / factor**2
     if surplus > 0:
-        generator = torch.Generator().manual_seed(private_seed)
+        generator = torch.Generator("cpu").manual_seed(private_seed)
         own = torch.randn(shift.shape, generator=generator, dtype=torch.float32).to(shift.device)
         result += torch.round(own * (math.sqrt(surplus / shift.numel()) * factor)).to(torch.int32)
     return result

@@ -61,7 +61,7 @@ def compile_source(name: str, capability: int, defines: Sequence[tuple[str, int]
     target = f"sm_{capability}" if exact else f"compute_{max((k for k in known if k < capability), default=min(known))}"
     options = [f"--gpu-architecture={target}", *OPTIONS, *(f"-D{key}={value}" for key, value in defines)]
     identity = hashlib.sha256(repr((tuple(version), options, texts)).encode()).hexdigest()
-    path = cache.folder() / f"{name}-{identity[:32]}.{'cubin' if exact else 'ptx'}"
+    path = cache.place(f"{name}-{identity[:32]}.{'cubin' if exact else 'ptx'}")
     if (code := cache.read(path)) is not None:
         return code
     main, *headers = texts

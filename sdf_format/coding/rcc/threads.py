@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
+DUPLICATES = "KMP_DUPLICATE_LIB_OK"  # which threadpoolctl sets when it is imported, and the program around may not want
+_before = os.environ.get(DUPLICATES)
+
+from threadpoolctl import ThreadpoolController  # noqa: E402
+
+if _before is None:
+    os.environ.pop(DUPLICATES, None)
 
 _lock = threading.Lock()
 _inside = 0
