@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import struct
 
 import pytest
-from spec_text import TABLES, TEXT, programs, rows, table
+from spec_text import SPEC, TABLES, TEXT, programs, rows, table
 
 clause = pytest.mark.clause
+SUITE = SPEC / "conformance"
 
 
 def named(key: str) -> list[list[str]]:
@@ -39,8 +41,8 @@ def test_chunks_are_the_same_in_text_and_json():
 
 
 def test_rates_are_the_same_in_text_and_json():
-    json = [[str(row["id"]), str(row["samples_per_second"])] for row in table("rates")["rates"]]
-    assert rows("3.3") == json
+    told = [[str(row["id"]), str(row["samples_per_second"])] for row in table("rates")["rates"]]
+    assert rows("3.3") == told
 
 
 def test_filters_are_the_same_in_text_and_json():
@@ -167,3 +169,25 @@ def test_varints_of_the_text(data, value):
 def test_varints_have_one_form(data):
     with pytest.raises(programs()["Bad"]):
         programs()["varint"](bytes.fromhex(data), 0)
+
+
+@clause("4.4.4", "4.5")
+def test_worked_hashes_are_those_of_their_lines():
+    """Every hash of 64 digits before a block of lines that end in the settings."""
+    pattern = r"hash(?: is)? `([0-9a-f]{64})`:\n\n```\n(.*?\})\n```"
+    worked = re.findall(pattern, TEXT.read_text("utf-8"), flags=re.S)
+    assert len(worked) == 3
+    for wanted, lines in worked:
+        assert hashlib.sha256(f"{lines}\n".encode()).hexdigest() == wanted
+        *files, settings = lines.split("\n")
+        assert files == sorted(files)
+        folder = SUITE / "models" / ("pipeline" if "pipeline" in settings else "autoencoder")
+        for name, sha256 in (line.split() for line in files):
+            if name.endswith(".json"):
+                place = folder / "config.json"
+            else:
+                part = folder / name if "pipeline" in settings else folder
+                place = part / "diffusion_pytorch_model.safetensors"
+            assert hashlib.sha256(place.read_bytes()).hexdigest() == sha256
+        made = json.loads(settings)
+        assert json.dumps(made, sort_keys=True, separators=(",", ":")) == settings

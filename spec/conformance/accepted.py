@@ -144,7 +144,7 @@ def latents() -> Iterator[Row]:
         kept=True,
         models=True,
     )
-    for name, clauses, about, data in quantised.predicted():
+    for name, clauses, about, data in (*quantised.predicted(), *quantised.configured()):
         yield Row(name, clauses, about, lambda data=data: data, models=True)
     for name, clauses, about, data in quantised.sounds():
         yield Row(name, clauses, about, lambda data=data: data, pixels=False)

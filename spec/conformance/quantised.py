@@ -19,6 +19,7 @@ from sdf_format.payloads import lowbit, palette
 
 # Of models/autoencoder and models/pipeline; the text has them in §4.5 and §4.4.4.
 WEIGHTS = bytes.fromhex("a12133ea39addd7105829e210557610da8e52d76cfb0de26f6a4e43fb9af7351")
+CONFIGURED = bytes.fromhex("e0ba5180f444c4d9db6e9891e3b242b679b2fa754f747a71afc2c49151d483d6")  # with config.json
 PIPELINE = bytes.fromhex("23657c46850286100e38044f30acef834b0ef9cf7526417fa481a813963e8082")
 CHANNELS, CELL = 4, 2
 ROWS, COLUMNS = HEIGHT // CELL, WIDTH // CELL
@@ -153,6 +154,13 @@ def predicted() -> Iterator[tuple[str, str, str, bytes]]:
     fields, payload = one_palette(vectors, numbers("cleanup-palette cells", (ROWS, COLUMNS), 8), -32)
     fields = replace(fields, cleanup=parameters.Cleanup((parameters.MEAN, 1), -4, 40))
     yield "cleanup-palette", "5.5", "kind palette, cleaned up, level -0.5 nat", by_pipeline(fields, payload)
+
+
+def configured() -> Iterator[tuple[str, str, str, bytes]]:
+    """Of a folder named by the hash that counts its configurations."""
+    fields, payload = parameters.Lowbit(4), lowbit_payload("configured", (ROWS, COLUMNS, CHANNELS), 4, 0)
+    about = "a folder named by the hash that counts its configurations"
+    yield "configured", "4.4.4 4.5", about, written(fields, payload, weights=CONFIGURED)
 
 
 def sounds() -> Iterator[tuple[str, str, str, bytes]]:
