@@ -16,15 +16,16 @@ export async function findFolder(wanted) {
     const names = await readdir(root).catch(() => /** @type {string[]} */ ([]));
     for (const folder of [root, ...names.sort().map((name) => join(root, name))]) {
       const found = (await autoencoder(folder)) ?? (await pipeline(folder));
-      if (found?.hash === wanted) return found.open();
+      if (found?.hashes.includes(wanted)) return found.open();
     }
   }
   return undefined;
 }
 
-/** @typedef {{hash: string, open: () => import("./models.js").Folder}} Found */
+/** @typedef {{hashes: string[], open: () => import("./models.js").Folder}} Found hashes: with and without lines of configurations (§4.4.4) */
+/** @typedef {{text: string, config: any, weights: Uint8Array}} Component text: of its config.json */
 
-/** @param {string} folder @returns {Promise<{text: string, config: any, weights: Uint8Array} | undefined>} a component of diffusers, if it is one */
+/** @param {string} folder @returns {Promise<Component | undefined>} a component of diffusers, if it is one */
 async function component(folder) {
   const text = await readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
   const weights = text && (await readFile(join(folder, "diffusion_pytorch_model.safetensors")).catch(() => undefined));
@@ -35,7 +36,7 @@ async function component(folder) {
 async function autoencoder(folder) {
   const vae = await component(folder);
   if (!vae?.config._class_name?.startsWith("AutoencoderKL")) return undefined;
-  return { hash: await hashOf(vae.text, vae.weights), open: () => new Autoencoder(vae.config, vae.weights) };
+  return { hashes: await hashesOf({ vae }, autoencoderSettings(vae)), open: () => new Autoencoder(vae.config, vae.weights) };
 }
 
 /** @param {string} folder @returns {Promise<Found | undefined>} a pipeline of Stable Diffusion without a text encoder (§4.4) */
@@ -47,18 +48,36 @@ async function pipeline(folder) {
   const law = await readFile(join(folder, "scheduler", "scheduler_config.json"), "utf8").catch(() => undefined);
   if (!vae || !unet || !law) return undefined;
   return {
-    hash: await pipelineHash(vae, unet, law),
+    hashes: await hashesOf({ unet, vae }, pipelineSettings(vae, unet, law)),
     open: () => new Pipeline(vae.config, vae.weights, unet.config, unet.weights, JSON.parse(law)),
   };
 }
 
 /**
- * The hash of §4.4.4.
- * @param {{text: string, config: any, weights: Uint8Array}} vae
- * @param {{config: any, weights: Uint8Array}} unet
+ * The hashes of a folder (§4.4.4): with the lines of its configurations, and without them, as files from before have it.
+ * @param {Record<string, Component>} components
+ * @param {string[]} settings members of a JSON object, sorted
+ * @returns {Promise<string[]>}
+ */
+export async function hashesOf(components, settings) {
+  const encoder = new TextEncoder();
+  const weights = [];
+  const configurations = [];
+  for (const [name, { text, weights: bytes }] of Object.entries(components)) {
+    weights.push(`${name} ${await sha256(bytes)}`);
+    configurations.push(`${name}/config.json ${await sha256(encoder.encode(text))}`);
+  }
+  /** @param {string[]} lines */
+  const hash = (lines) => sha256(encoder.encode([...lines.sort(), `{${settings.join(",")}}`].map((line) => `${line}\n`).join("")));
+  return [await hash([...weights, ...configurations]), await hash(weights)];
+}
+
+/**
+ * @param {Component} vae
+ * @param {Component} unet
  * @param {string} law text of scheduler_config.json
  */
-async function pipelineHash(vae, unet, law) {
+function pipelineSettings(vae, unet, law) {
   const scheduler = JSON.parse(law);
   const cell = 2 ** (vae.config.block_out_channels.length - 1);
   const zero = scheduler.rescale_betas_zero_snr ? "_zero_snr" : "";
@@ -68,7 +87,7 @@ async function pipelineHash(vae, unet, law) {
     number(law, "beta_end", 0.02),
     scheduler.num_train_timesteps ?? 1000,
   ];
-  const settings = [
+  return [
     `"betas":[${betas.join(",")}]`,
     `"cell":${cell}`,
     `"channels":${vae.config.latent_channels ?? 4}`,
@@ -79,8 +98,17 @@ async function pipelineHash(vae, unet, law) {
     `"scaling":${number(vae.text, "scaling_factor", 0.18215)}`,
     `"shift":${number(vae.text, "shift_factor", 0)}`,
   ];
-  const lines = [`unet ${await sha256(unet.weights)}`, `vae ${await sha256(vae.weights)}`, `{${settings.join(",")}}`];
-  return sha256(new TextEncoder().encode(lines.map((line) => `${line}\n`).join("")));
+}
+
+/** @param {Component} vae @returns {string[]} (§4.5) */
+export function autoencoderSettings({ text, config }) {
+  return [
+    `"cell":${2 ** (config.block_out_channels.length - 1)}`,
+    `"channels":${config.latent_channels ?? 4}`,
+    `"native":${config.sample_size ?? 32}`,
+    `"scaling":${number(text, "scaling_factor", 0.18215)}`,
+    `"shift":${number(text, "shift_factor", 0)}`,
+  ];
 }
 
 /**
@@ -96,22 +124,4 @@ function number(text, name, otherwise) {
   const size = Math.abs(value);
   if (size && (size < 1e-4 || size >= 1e16)) return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
   return Number.isInteger(value) ? `${value}.0` : `${value}`;
-}
-
-/**
- * The hash of §4.5.
- * @param {string} text of config.json
- * @param {Uint8Array} weights
- */
-export async function hashOf(text, weights) {
-  /** @type {import("./autoencoder.js").Config} */
-  const config = JSON.parse(text);
-  const settings = [
-    `"cell":${2 ** (config.block_out_channels.length - 1)}`,
-    `"channels":${config.latent_channels ?? 4}`,
-    `"native":${config.sample_size ?? 32}`,
-    `"scaling":${number(text, "scaling_factor", 0.18215)}`,
-    `"shift":${number(text, "shift_factor", 0)}`,
-  ];
-  return sha256(new TextEncoder().encode(`vae ${await sha256(weights)}\n{${settings.join(",")}}\n`));
 }
