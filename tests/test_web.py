@@ -162,6 +162,31 @@ def test_frames_of_zstandard(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def test_package(tmp_path):
+    """The folder for npm has all that its modules need, where they look for it, and types."""
+    folder = WEB / "build" / f"npm-{os.getpid()}"  # below web/, so that Node finds node_modules
+    folder.parent.mkdir(exist_ok=True)
+    try:
+        done = node("web/pack.mjs", str(folder), cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        sheet = json.loads((folder / "package.json").read_text())
+        for entry in sheet["exports"].values():
+            assert (folder / entry["types"]).is_file() and (folder / entry["default"]).is_file()
+        assert "export" in (folder / "types" / "index.d.ts").read_text()
+        done = node(str(folder / "web/cli.mjs"), str(SUITE / "files" / "size-1x1.sdf"), str(tmp_path / "out.png"))
+        assert done.returncode == 0 and (tmp_path / "out.png").exists(), done.stderr
+        assert node("web/pack.mjs", str(folder), cwd=ROOT).returncode, "what is there is not written over"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_benchmark():
+    done = node("bench.mjs", "--size", "16x16", "--predictions", "2", "--chromium", "none", cwd=WEB)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["threads"] for line in lines] == [1, 2] and all(line["seconds"] > 0 for line in lines)
+
+
 def two_predictions(width: int, height: int) -> bytes:
     """A file of random bits that takes two predictions: a law of two steps, and the posterior mean."""
 
