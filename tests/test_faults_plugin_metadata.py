@@ -10,8 +10,8 @@ import warnings
 
 import numpy as np
 import pytest
+from chunk_pieces import bodies, with_metadata
 from pictures import opened, picture, saved
-from pieces import bodies, with_metadata
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from sdf_format.errors import BadInput, SdfError

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chunk_pieces import bodies, joined, split
 from pictures import opened, picture, saved
-from pieces import bodies, joined, split
 from PIL import Image
 
 import pillow_plugin
