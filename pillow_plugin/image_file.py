@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from pillow_plugin import options, preview
 from pillow_plugin.denoisers import denoiser_ids
-from pillow_plugin.save import FORMAT, KEYWORDS_OF_CODING, edited
+from pillow_plugin.save import FORMAT, KEYWORDS_OF_CODING, UNMARKED, edited
 from sdf_format import atomic
 from sdf_format.container.magic import MEDIA_TYPE, SIGNATURE
 
@@ -175,7 +175,7 @@ class SdfImageFile(ImageFile.ImageFile):
     def _read_metadata(self, file: Any = None, most: int | None = None) -> None:
         """file: as it is now, if that is known; most: bytes, decompressed, None for what a file may have"""
         from sdf_format import limits
-        from sdf_format.container import compression, exif, metadata
+        from sdf_format.container import compression, exif, mark, metadata
         from sdf_format.errors import BadInput
 
         if not self._unread or self.fp is None:
@@ -184,12 +184,16 @@ class SdfImageFile(ImageFile.ImageFile):
             raise BadInput("the file was closed before its metadata were read: ask for info, or load, while it is open")
         file = file or self._scanned()
         with limits.enough_memory("reading metadata"):
-            found = metadata.read(self.fp, file, options.current.mark, most or compression.TOTAL_LIMIT)
+            found = metadata.read(self.fp, file, False, most or compression.TOTAL_LIMIT)
+        raw = found.get("xmp", b"")
+        assert isinstance(raw, bytes)
+        if options.current.mark:
+            found["xmp"] = mark.added(raw)
         block = found.get("exif")
         dpi = exif.resolution(block) if isinstance(block, bytes) else None
         stored = {**found, **({"dpi": dpi} if dpi else {})}
         text: Any = stored.get("text", {})
-        self._stored = {**stored, "text": dict(text)} if text else stored
+        self._stored = {**stored, UNMARKED: raw, **({"text": dict(text)} if text else {})}
         self._info = {**self.__dict__.get("_info", {}), **stored}
         self._unread = False
 

@@ -18,6 +18,7 @@ from sdf_format import arguments, atomic
 from sdf_format.errors import BadInput
 
 FORMAT = "SDF"
+UNMARKED = "xmp as it is stored"  # beside what was read of a file: without the mark of §3.7
 KEYWORDS_OF_METADATA = frozenset({"exif", "icc_profile", "xmp", "text", "comment", "dpi"})
 # What asks for a picture to be coded anew. Others, known or not, do not.
 RATES = ("quality", "bpp", "target_bytes")
@@ -121,7 +122,8 @@ def of_info(info: Mapping[Any, Any], stored: Mapping[Any, Any]) -> dict[str, Any
     return {
         "exif": exif or b"",
         "icc_profile": octets("icc_profile", info.get("icc_profile")),
-        "xmp": octets("xmp", info.get("xmp")),
+        # What the file has, where it is untouched: a packet that cannot take the mark gave way to one in `info`.
+        "xmp": stored.get(UNMARKED, b"") if info.get("xmp") == stored.get("xmp") else octets("xmp", info.get("xmp")),
         "text": text,
     }
 
@@ -188,8 +190,6 @@ def edited(image: Image.Image, stream: Any, file: Any, given: Mapping[str, Any])
     if KEYWORDS_OF_METADATA & given.keys() or not getattr(image, "_unread", False):
         wanted = metadata_of(image, image.mode, given)
         stored = metadata.read(stream, file, marked=False)
-        if "xmp" not in given and image.info.get("xmp") == getattr(image, "_stored", {}).get("xmp"):
-            wanted["xmp"] = stored.get("xmp", b"")  # with the mark or without, it is the file's
         for kind, key in {**metadata.KEYS, chunks.TEXT_CHUNK: "text"}.items():
             if wanted[key] != (stored.get(key) or type(wanted[key])()):
                 replaced[kind] = metadata.build(**{key: wanted[key]})

@@ -286,6 +286,9 @@ def test_untouched_metadata_are_copied_to_the_byte(plain):
     for image in (opened(odd), *list(states(odd))[:2]):
         _ = image.info
         assert saved(image) == odd
+    image = copy.deepcopy(loaded(odd))
+    image.putpixel((0, 0), (9, 9, 9))
+    assert bodies(written(image))["x"] == bodies(odd)["x"]  # a packet that cannot take the mark is kept as well
 
 
 # --- any content
