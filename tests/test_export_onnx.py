@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,22 @@ def session(path) -> onnxruntime.InferenceSession:
 def test_the_graph_is_made_again_byte_for_byte():
     made = graph(NETWORKS["sdf-tiny-1"], TENSORS).SerializeToString(deterministic=True)
     assert made == GRAPH.read_bytes(), "python -m sdf_format.training.export_onnx"
+    wide = graph(NETWORKS["sdf-tiny-1"], TENSORS, wide=True).SerializeToString(deterministic=True)
+    assert wide == GRAPH.with_suffix(".f32.onnx").read_bytes(), "python -m sdf_format.training.export_onnx"
+
+
+def test_the_graph_of_widened_tensors_gives_the_same(tmp_path):
+    """For engines without bfloat16: a decoder writes the tensors in float32, in the order of the file."""
+    weights = load_file(TENSORS)
+    with TENSORS.open("rb") as stream:
+        places = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    order = sorted(weights, key=lambda name: places[name]["data_offsets"])
+    (tmp_path / "sdf-tiny-1.f32").write_bytes(b"".join(weights[name].float().numpy().tobytes() for name in order))
+    wide = tmp_path / "sdf-tiny-1.f32.onnx"
+    wide.write_bytes(GRAPH.with_suffix(".f32.onnx").read_bytes())
+    y = torch.randn(1, 192, 4, 6, generator=torch.Generator().manual_seed(1)).numpy()
+    feeds = {"y": y, "sigma": np.float32([0.6])}
+    assert np.abs(session(wide).run(None, feeds)[0] - session(GRAPH).run(None, feeds)[0]).max() < 1e-5
 
 
 def test_all_tensors_lie_in_the_weights_file():

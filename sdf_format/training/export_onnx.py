@@ -71,18 +71,30 @@ NETWORKS = {
 }
 
 
+def wide_name(weights: Path) -> str:
+    """What the file of widened tensors is called in a graph."""
+    return f"{weights.stem}.f32"
+
+
 class Builder:
     """Nodes and tensors of a graph under construction; a value is known by its name.
 
     weights  safetensors file whose tensors the graph points at
+    wide     point at a file of the same tensors in float32, one behind the other in their order, which a decoder makes:
+             for engines that know no bfloat16
     """
 
-    def __init__(self, weights: Path):
-        self.location = weights.name
+    def __init__(self, weights: Path, wide: bool = False):
+        self.wide = wide
+        self.location = wide_name(weights) if wide else weights.name
         with weights.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             self.tensors: dict[str, Any] = json.loads(stream.read(length))
+        self.tensors.pop("__metadata__", None)
         self.start = 8 + length
+        place = 0
+        for entry in sorted(self.tensors.values(), key=lambda entry: entry["data_offsets"]):
+            entry["wide"] = (place, place := place + 4 * math.prod(entry["shape"]))
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
         self.kept: list[str] = []
@@ -103,21 +115,21 @@ class Builder:
 
     def tensor(self, name: str) -> str:
         """A tensor of the weights file, in float32."""
-        wide = f"{name}.wide"
+        widened = f"{name}.wide"
         if name in self.initializers:
-            return name if self.tensors[name]["dtype"] == "F32" else wide
+            return name if self.initializers[name].data_type == TensorProto.FLOAT else widened
         entry = self.tensors[name]
-        first, last = entry["data_offsets"]
-        proto = TensorProto(
-            name=name, dims=entry["shape"], data_type=DTYPES[entry["dtype"]], data_location=TensorProto.EXTERNAL
-        )
-        for key, value in (("location", self.location), ("offset", self.start + first), ("length", last - first)):
+        narrow = entry["dtype"] != "F32" and not self.wide
+        first, last = entry["wide"] if self.wide else (self.start + place for place in entry["data_offsets"])
+        kind = DTYPES[entry["dtype"]] if narrow else TensorProto.FLOAT
+        proto = TensorProto(name=name, dims=entry["shape"], data_type=kind, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", self.location), ("offset", first), ("length", last - first)):
             proto.external_data.add(key=key, value=str(value))
         self.initializers[name] = proto
-        if entry["dtype"] == "F32":
+        if not narrow:
             return name
-        self.nodes.append(helper.make_node("Cast", [name], [wide], to=TensorProto.FLOAT))
-        return wide
+        self.nodes.append(helper.make_node("Cast", [name], [widened], to=TensorProto.FLOAT))
+        return widened
 
     def silu(self, x: str) -> str:
         return self.add("Mul", x, self.add("Sigmoid", x))
@@ -168,14 +180,16 @@ class Builder:
         return self.add("Reshape", self.tensor(name), self.constant([-1, 1, 1], np.int64))
 
 
-def graph(net: Network, weights: Path) -> onnx.ModelProto:
+def graph(net: Network, weights: Path, wide: bool = False) -> onnx.ModelProto:
     """The posterior mean as a graph whose tensors are in `weights` (§4.3, §7).
 
     Inputs: `y` (1, C, h, w) float32, h and w even, and `sigma` (1,) float32, above 0; output: `clean`, of the shape of
     y, float32.
+    wide  see Builder
+
     KeyError if a tensor that the network names is not in the file.
     """
-    b = Builder(weights)
+    b = Builder(weights, wide)
     b.embed(net, "sigma")
     v = b.each_channel("variance")
     root = b.add("Sqrt", v)
@@ -217,10 +231,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, help="safetensors file (default: the package's own)")
     wanted = parser.parse_args(arguments)
     weights = wanted.weights or WEIGHTS / f"{wanted.model}.safetensors"
-    path = weights.with_suffix(".onnx")
-    data = graph(NETWORKS[wanted.model], weights).SerializeToString(deterministic=True)
-    path.write_bytes(data)
-    print(f"{path}: {len(data)} bytes, pointing into {weights.name}")
+    for path, wide in ((weights.with_suffix(".onnx"), False), (weights.with_suffix(".f32.onnx"), True)):
+        data = graph(NETWORKS[wanted.model], weights, wide).SerializeToString(deterministic=True)
+        path.write_bytes(data)
+        print(f"{path}: {len(data)} bytes, pointing into {wide_name(weights) if wide else weights.name}")
 
 
 if __name__ == "__main__":

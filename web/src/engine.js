@@ -4,10 +4,11 @@ import { MissingModel } from "./errors.js";
 import { STREAM, normals } from "./philox.js";
 import { resource } from "./resources.js";
 import { sha256 } from "./bytes.js";
+import { widenedFile } from "./safetensors.js";
 
 /** @typedef {typeof import("onnxruntime-common")} Runtime */
 /** @typedef {"auto" | "webgpu" | "wasm"} Device */
-/** @typedef {{id: number, name: string, graph: string, weights: string, sha256: string, margin: number, grid: number, probe: {height: number, width: number, sigma: number, clean: number[]}}} NetworkEntry a row of models.json */
+/** @typedef {{id: number, name: string, graph: string, wide: string, weights: string, sha256: string, margin: number, grid: number, probe: {height: number, width: number, sigma: number, clean: number[]}}} NetworkEntry a row of models.json */
 
 /**
  * @typedef {object} EngineOptions
@@ -79,7 +80,7 @@ export class Network {
  * @returns {Promise<Network>}
  */
 export async function loadNetwork(entry, { device = "auto", threads, runtime, downloaded } = {}) {
-  const [graph, weights] = await Promise.all([resource(entry.graph), resource(entry.weights, downloaded)]);
+  const weights = await resource(entry.weights, downloaded);
   const found = await sha256(weights);
   if (found !== entry.sha256) throw new MissingModel(`§3.3 ${entry.weights} has the hash ${found}; ${entry.sha256} is wanted`);
   /** @param {Exclude<Device, "auto">} kind */
@@ -87,10 +88,12 @@ export async function loadNetwork(entry, { device = "auto", threads, runtime, do
     const ort = await loadRuntime(kind, runtime);
     ort.env.wasm.numThreads = threads ?? defaultThreads();
     ort.env.logLevel = "error";
-    const session = await ort.InferenceSession.create(graph, {
-      executionProviders: [kind],
-      externalData: [{ path: /** @type {string} */ (entry.weights.split("/").pop()), data: weights }],
-    });
+    // The build with WebGPU cannot widen bfloat16: it gets the tensors in float32, by a graph that points at those.
+    const wide = kind === "webgpu";
+    const graph = await resource(wide ? entry.wide : entry.graph);
+    const path = /** @type {string} */ ((wide ? entry.wide.replace(/\.onnx$/, "") : entry.weights).split("/").pop());
+    const externalData = [{ path, data: wide ? widenedFile(weights) : weights }];
+    const session = await ort.InferenceSession.create(graph, { executionProviders: [kind], externalData });
     return new Network(entry, ort, session, weights, kind);
   };
   if (device === "webgpu") return start("webgpu");
