@@ -40,7 +40,8 @@ class Codec:
     """A payload kind.
 
     options  what a caller may ask of it; made from keywords, BadInput for values that cannot be
-    encode   (latent, model, its row, options, room, progress) -> header fields, payload, account
+    encode   (latent, model, its row, options, room, progress, size) -> header fields, payload, account; size: height
+             and width of a picture [pixel], None of a sound
     decode   (payload, declared bytes, shape, fields, model, its row, denoiser, realism, progress) -> latent
     draft    the same for pictures made small: faster, coarser; None: as decode
     samples  (the same arguments without the last three, number, progress) -> so many latents, one after another, that
@@ -244,7 +245,13 @@ def assemble(
         )
     loaded = wrap_model(loading.load(found, device))
     made, payload, account = codec.encode(
-        latent_of(loaded), loaded, spec, options, None if budget is None else room, progress
+        latent_of(loaded),
+        loaded,
+        spec,
+        options,
+        None if budget is None else room,
+        progress,
+        None if blank.sound else (blank.height, blank.width),
     )
     return Encoded(chunks.build(header(made), payload, others), account, made)
 

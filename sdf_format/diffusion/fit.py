@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,11 +28,14 @@ from sdf_format.diffusion.walk import precision_at
 LOWEST, SPACING = -7.0, 2.5  # nat: log-SNR where measuring starts, and between measurements
 # KL that steps are planned to cost, over what their bits deliver: docs/experiments.md, "grant"
 KL_OVERGRANT = 1.04
-HIGHEST = 10.0  # nat: noise of less than half a step of 8-bit samples; there is nothing left to say
+HIGHEST = 13.0  # nat: noise of about a step of 8-bit samples; there is nothing left to say
+MOST_BITS = 8  # a latent value: as many as the samples have
+FULLEST = 2.5  # latent values for each bit of the law's last step, at least: more bits deliver hardly more
 # latent positions a side of the windows measured in a large picture, unless the model was trained at others
 SAMPLE = 64
 WINDOWS = 4
 AHEAD = 0.3  # nat: about the length of a step
+SMALL_KL = 16  # bits by which a plan may always be missed
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ class MmseCurve:
     levels: list[float]
     errors: list[float]
     wiener: Callable[[float], float] | None = None
+    sample_errors: list[float] = field(default_factory=list)  # mean error of samples, 0..255; empty: not known
+
+    def level_of(self, sample_error: float) -> float:
+        """Level where the mean error of samples comes down to that; infinite if it was measured nowhere."""
+        for k, there in enumerate(self.sample_errors):
+            if there <= sample_error:
+                here = self.sample_errors[k - 1] if k else there
+                share = math.log(here / sample_error) / math.log(here / there) if here > there > 0 else 1.0
+                return self.levels[k] - SPACING * (1 - share) if k else self.levels[0]
+        return math.inf if self.sample_errors else -math.inf
 
     def error(self, level: float) -> float:
         """At any level, linear in the logarithm between measurements, over the Wiener filter's."""
@@ -87,12 +100,16 @@ def measure_mmse(
     enough: Callable[[MmseCurve], bool],
     lowest: float = LOWEST,
     spacing: float = SPACING,
+    size: tuple[int, int] | None = None,
 ) -> MmseCurve:
     """The curve of a picture, from log-SNR `lowest` up every `spacing` nat, until `enough` says so or the model
     ends.
+
+    size: height and width of the picture that the latent is of [pixel]
     """
     sample = windows(latent, getattr(model, "window", SAMPLE))
     scale = latent.numel() / sample.numel()
+    sample_errors = getattr(model, "sample_errors", None)
     noise = torch.randn(sample.shape, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float32)
     path: Tensor | None = getattr(model, "path", None)
     known = 1.0 if path is None else share_ahead(lowest - spacing, path)
@@ -108,6 +125,10 @@ def measure_mmse(
         clean = torch.cat([model.predict(one[None], sigma) for one in seen])
         curve.levels.append(level)
         curve.errors.append(float(((clean - sample).double().square() * share).sum()) * scale + 1e-6)
+        if sample_errors:
+            whole = size if len(sample) == 1 else None
+            parts = zip(torch.split(sample, 1), torch.split(clean, 1))
+            curve.sample_errors.append(sum(sample_errors(*part, whole)[0] for part in parts) / len(sample))
         if enough(curve):
             break
         level += spacing
@@ -149,9 +170,24 @@ def fit(levels: list[float], bits: tuple[int, ...]) -> dict[str, int]:
     return law
 
 
-def step_count(bits: int) -> int:
-    """How many steps pay for a payload of so many bits: docs/experiments.md, "steps"."""
-    return max(1, min(20, round(1.9 * math.log(max(bits, 1)) - 2)))
+def step_count(bits: int, dimensions: int | None = None) -> int:
+    """How many steps pay for a payload of so many bits: docs/experiments.md, "steps".
+
+    dimensions  D, for which the last step of a large payload must not have too many bits; None: so many that it has not
+    """
+    most = 2 * FULLEST * bits / dimensions if dimensions else 0
+    return min(255, max(1, math.ceil(most), min(20, round(1.9 * math.log(max(bits, 1)) - 2))))
+
+
+def overgrant(curve: MmseCurve, levels: tuple[float, ...], bits: tuple[int, ...], capacity: Capacity) -> float:
+    """KL that a schedule's worst step costs by the curve, over what its bits are planned to: 1 if a law fits well."""
+    precision, worst = 0.0, 0.0
+    for level, granted in zip(levels, bits):
+        error = curve.error(math.log(precision)) if precision else curve.energy
+        kl = (math.exp(level) - precision) * error / (2 * math.log(2))
+        worst = max(worst, (kl - SMALL_KL) / (KL_OVERGRANT * capacity(granted, curve.dimensions) + 1e-9))
+        precision = math.exp(level)
+    return worst
 
 
 def bits_for_level(curve: MmseCurve, level: float, capacity: Capacity, limit: int) -> int:
@@ -159,7 +195,8 @@ def bits_for_level(curve: MmseCurve, level: float, capacity: Capacity, limit: in
     low, high = 1, max(1, limit)
     while low < high:
         middle = (low + high) // 2
-        if ideal_levels(curve, law_bits(step_count(middle), middle), capacity)[-1] < level:
+        steps = step_count(middle, curve.dimensions)
+        if ideal_levels(curve, law_bits(steps, middle), capacity)[-1] < level:
             low = middle + 1
         else:
             high = middle

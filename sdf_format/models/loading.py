@@ -57,7 +57,9 @@ class Model(Protocol):
     `latent_device`. One that knows prompts has `conditioned(prompt, guidance)`, which gives the model bound to them.
     One that predicts several latents at once has `together`, which takes (model, y, sigma) of each, the model being
     itself or bound to a prompt. One that is at its best where it was trained says so by `window`, positions a side:
-    pictures too large to be measured as a whole are measured there.
+    pictures too large to be measured as a whole are measured there. One whose latents are samples in another basis has
+    `sample_errors(latent, other, size)`, the mean and mean squared error of the samples, 0..255, that `other` is shown
+    as, of a picture of that height and width.
     """
 
     def encode(self, pixels: np.ndarray) -> Tensor:

@@ -71,6 +71,22 @@ class Tiny:
             pixels[top * side : (top + STRIP) * side] = strip.permute(1, 2, 0).numpy()
         return pixels
 
+    def sample_errors(self, latent: Tensor, other: Tensor, size: tuple[int, int] | None = None) -> tuple[float, float]:
+        """Mean and mean squared error of the samples, 0..255, that one latent has and another would be shown as.
+
+        size: height and width of the picture, if the latents have a border beside it [pixel]
+        """
+        height, width = size or (n * dct.BLOCK for n in latent.shape[2:])
+        mean = squared = 0.0
+        for top in range(0, latent.shape[2], STRIP):
+            wanted, found = (
+                self.decode(x[:, :, top : top + STRIP].cpu())[: height - top * dct.BLOCK, :width].astype(np.float32)
+                for x in (latent, other)
+            )
+            mean += float(np.abs(found - wanted).sum())
+            squared += float(np.square(found - wanted).sum())
+        return mean / (3 * height * width), squared / (3 * height * width)
+
     def predict(self, y: Tensor, sigma: float) -> Tensor:
         height, width = y.shape[2:]
         tile, margin = self.tile, self.margin

@@ -6,9 +6,12 @@ samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sdf_format import arguments
 from sdf_format.coding.rcc import tree
@@ -17,7 +20,7 @@ from sdf_format.container.chunks import HEADER_OFFSET
 from sdf_format.diffusion import fit, schedule
 from sdf_format.errors import BadInput, Unsupported, error_context
 from sdf_format.models import loading, registry
-from sdf_format.payloads import diffc
+from sdf_format.payloads import diffc, stepwise
 from sdf_format.payloads.diffc import Step
 from sdf_format.progress import Progress
 
@@ -34,16 +37,28 @@ STATES = ((4_000, 16), (10_000, 15), (100_000, 14), (400_000, 12), (2_000_000, 1
 FEWEST_STATES = 8
 TREE_WORDS = parameters.CODER_FIRST + parameters.DEFAULT_CODER[1]  # K: docs/experiments.md, "tree"
 TYPICAL = 40_000  # payload bits of a photograph at middle quality
+# Mean error [of 255] of an average photograph at quality 0, and points of quality in which it falls to 1/e; a picture
+# that is further off by more than a factor gets more bits: docs/experiments.md, "promise".
+PHOTOGRAPH_ERROR = (19.55, 62.0)
+FURTHEST = 1.4
+FURTHEST_BUSY = 1.75  # where most samples differ from their neighbours as far as BUSY: the busiest photographs
+BUSY = 5  # of 255
+MISSED = 1.07  # how far a law may miss what it aims at
+PLAIN = 0.35  # a picture is plain whose error is so small a part of a photograph's
+# KL that a law's worst step needs by the curve over what its bits are planned for, and that all steps need beyond their
+# plans over the payload's bits; more is no photograph: docs/experiments.md, "flat".
+MOST_OVERGRANT, MOST_MISSING = 3.0, 0.4
 PFR_CHUNK = 14  # bits a chunk: docs/experiments.md, "pfr"
 SAMPLE_STEPS = 8  # of an ancestral sample: docs/experiments.md, "uncertainty"
-DRAFT_SPEEDUP = 6  # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
+DRAFT_SPEEDUP = 3  # times fewer model calls for a draft: docs/experiments.md, "thumbnails"
 
 
 @dataclass(frozen=True)
 class EncodeOptions:
     """What a caller may ask of kind diffc. BadInput for what cannot be.
 
-    quality       1..100, the noise level at which sending stops; 50 unless the file has a budget
+    quality       1..100, the noise level at which sending stops, or later where the picture is further off than a
+                  photograph is at that level; 50 unless the file has a budget
     seed          0..2^32 - 1, of the shared randomness
     steps         1..255; chosen to suit if None
     table         a registered schedule (table 4.3) with one gain for this picture, instead of the law fitted to it
@@ -99,12 +114,63 @@ def encode(
     options: EncodeOptions,
     room: Callable[[parameters.Diffc], int] | None,
     progress: Progress,
+    size: tuple[int, int] | None = None,
 ) -> tuple[parameters.Diffc, bytes, list[Step]]:
-    """A latent to the header's fields, a payload and its account."""
+    """A latent to the header's fields, a payload and its account.  size: of the picture, height and width [pixel]"""
     walker, _ = conditioned(loaded, parameters.as_written(options.conditioning))
-    fields, payload_bytes = plan(latent, walker, options, room)
-    payload, account = diffc.encode(latent, fields, payload_bytes, walker, progress, options.effort)
+    planned = plan(latent, walker, options, room, size)
+    free = options.steps is None and options.table is None
+    try:
+        if free and (planned.plain or planned.overgrant > MOST_OVERGRANT):
+            raise OffPlan
+        watch = OnPlan(latent, walker, planned, size) if free else None
+        fields, length = planned.fields, planned.payload_bytes
+        payload, account = diffc.encode(latent, fields, length, walker, progress, options.effort, watch)
+    except OffPlan:
+        fields = planned.fields
+        if options.denoiser is None and hasattr(walker, "sample_errors"):
+            fields = replace(fields, denoiser=(parameters.MEAN, 1))  # what the encoder has looked at
+        made = stepwise.encode(latent, fields, walker, planned.capacity, planned.goal, progress, options.effort, size)
+        if made is not None:
+            return made
+        fields, length = planned.fields, planned.payload_bytes
+        payload, account = diffc.encode(latent, fields, length, walker, progress, options.effort)
     return fields, payload, account
+
+
+class OffPlan(Exception):
+    """What is sent does not bring the receiver where the plan has it."""
+
+
+@dataclass(frozen=True)
+class OnPlan:
+    """Ends an encoding whose steps need far more than they were planned for, or whose picture is too far off."""
+
+    latent: Tensor
+    model: loading.Model
+    planned: Plan
+    size: tuple[int, int] | None
+    last: list[Tensor] = field(default_factory=list)  # the last prediction of the walk
+    missing: list[float] = field(default_factory=list)  # KL that steps needed beyond their plan [bit]
+
+    def before(self, step: int, granted: int, clean: Tensor, gain: float | Tensor) -> None:
+        shift = gain * (self.latent.to(clean.device) - clean)
+        needed = float(shift.double().square().sum()) / (2 * math.log(2))
+        planned = fit.KL_OVERGRANT * self.planned.capacity(granted, clean.numel())
+        self.missing.append(max(0.0, needed - planned))
+        if sum(self.missing) > MOST_MISSING * 8 * self.planned.payload_bytes + fit.SMALL_KL:
+            raise OffPlan
+        self.last[:] = [clean]
+
+    def after(self, y: Tensor, sigma: float) -> None:
+        if not hasattr(self.model, "sample_errors") or not self.planned.goal.error:
+            return  # nothing was promised
+        # The last prediction of the walk costs nothing more, and the receiver's is better.
+        most = MISSED * self.planned.goal.error
+        if self.model.sample_errors(self.latent, self.last[0], self.size)[0] > most:
+            shown = self.model.predict(y, sigma)
+            if self.model.sample_errors(self.latent, shown, self.size)[0] > most:
+                raise OffPlan
 
 
 def decode(
@@ -141,7 +207,7 @@ def draft(
     realism: float | None,
     progress: Progress,
 ) -> Tensor:
-    """`decode` for thumbnails: the posterior mean after the first steps, in a sixth of the model calls."""
+    """`decode` for thumbnails: the posterior mean after the first steps, in a third of the model calls."""
     walker, finisher = conditioned(loaded, fields.conditioning)
     return diffc.decode(
         payload,
@@ -204,25 +270,43 @@ def conditioned(loaded: loading.Model, conditioning: parameters.Conditioning) ->
     return walker, finisher
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Header fields and payload size [byte] for a picture, and what becomes of them.
+
+    capacity   of the coder
+    overgrant  how far the schedule is from the measured curve, `fit.overgrant`
+    plain      whether so little is in the picture that a law's small steps would leave it to luck
+    goal       of a walk that is planned step by step instead
+    """
+
+    fields: parameters.Diffc
+    payload_bytes: int
+    capacity: fit.Capacity
+    overgrant: float
+    plain: bool
+    goal: stepwise.Goal
+
+
 def plan(
     latent: Tensor,
     loaded: loading.Model,
     options: EncodeOptions,
     room: Callable[[parameters.Diffc], int] | None,
-) -> tuple[parameters.Diffc, int]:
+    size: tuple[int, int] | None = None,
+) -> Plan:
     """Schedule and payload size [byte] for a budget, or for a quality; never more than the model can say of the
     picture.
 
     room  payload bytes that the budget leaves beside a header with such fields; None where there is no budget
     """
     smallest, steps = options.smallest(), options.steps
-    limit = latent.numel()  # bits: a bit a value is above the model's range
-    level = fit.HIGHEST
+    limit = fit.MOST_BITS * latent.numel()
+    level, error = fit.HIGHEST, math.inf
     if room is None:
-        level = min(
-            level,
-            QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * (DEFAULT_QUALITY if options.quality is None else options.quality),
-        )
+        quality = DEFAULT_QUALITY if options.quality is None else options.quality
+        level = min(level, QUALITY_LEVEL[0] + QUALITY_LEVEL[1] * quality)
+        error = FURTHEST * photograph_error(quality)
     else:
         limit = min(limit, 8 * room(smallest))
     on_gpu = getattr(getattr(loaded, "latent_device", None), "type", "cpu") == "cuda"
@@ -244,17 +328,26 @@ def plan(
     guess = capacity(suited(limit if room is not None else TYPICAL))
 
     def counted(bits: int) -> int:
-        return steps or fit.step_count(bits)
+        return steps or fit.step_count(bits, latent.numel())
 
     def reach(curve: fit.MmseCurve, bits: int) -> float:
         return fit.ideal_levels(curve, schedule.law_bits(counted(bits), bits), guess)[-1]
 
     def enough(curve: fit.MmseCurve) -> bool:
-        return curve.levels[-1] >= level or (room is not None and reach(curve, limit) <= curve.levels[-1])
+        if room is not None:
+            return curve.levels[-1] >= level or reach(curve, limit) <= curve.levels[-1]
+        return curve.levels[-1] >= max(level, curve.level_of(error))
 
-    curve = fit.measure_mmse(latent, loaded, enough)
+    curve = fit.measure_mmse(latent, loaded, enough, size=size)
+    if room is None and curve.level_of(error) > level and busy(loaded.decode(latent)):
+        error *= FURTHEST_BUSY / FURTHEST
+    goal = stepwise.Goal(
+        level, error if room is None else 0.0, limit, lambda fields, length: room is None or length <= room(fields)
+    )
     if room is not None:
         level = min(level, reach(curve, limit))
+    elif steps is None and options.table is None:
+        level = min(fit.HIGHEST, max(level, curve.level_of(error)))
     bits = limit if room is not None and level < fit.HIGHEST else fit.bits_for_level(curve, level, guess, limit)
     chosen = capacity(suited(bits))
     fields = replace(smallest, coder=(number, suited(bits) - parameters.CODER_FIRST))
@@ -277,9 +370,27 @@ def plan(
         bits = min(bits, sum(schedule.granted_bits(entry, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)
     if room is not None:
-        most = min(room(fields), latent.numel() // 8)
+        most = min(room(fields), fit.MOST_BITS * latent.numel() // 8)
         payload = most if bits == limit else min(payload, most)
-    return fields, max(1, payload)
+    payload = max(1, payload)
+    expanded = schedule.expand(fields.form, fields.schedule, 8 * payload, latent.shape[2] * latent.shape[3])
+    overgrant = fit.overgrant(curve, expanded.levels, expanded.bits, chosen)
+    plain = any(
+        sample_error <= PLAIN * photograph_error((measured - QUALITY_LEVEL[0]) / QUALITY_LEVEL[1])
+        for measured, sample_error in zip(curve.levels, curve.sample_errors)
+    )
+    return Plan(fields, payload, chosen, overgrant, plain, goal)
+
+
+def busy(pixels: np.ndarray) -> bool:
+    """Whether most samples of (H, W, 3) differ from their neighbours so far that errors hide among them."""
+    steps = [np.abs(np.diff(pixels.astype(np.int16), axis=axis)).max(axis=2) for axis in (0, 1)]
+    return sum((step >= BUSY).mean() for step in steps) > 1
+
+
+def photograph_error(quality: float) -> float:
+    """Mean error of the samples, 0..255, of an average photograph at a quality."""
+    return PHOTOGRAPH_ERROR[0] * math.exp(-quality / PHOTOGRAPH_ERROR[1])
 
 
 def states_for(bits: int) -> int:

@@ -332,10 +332,11 @@ def encode(
     options: EncodeOptions,
     room: Callable[[Lowbit], int] | None,
     progress: Progress,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Lowbit, bytes, list[object]]:
     """A latent to the header's fields, a payload and an account of no steps.
 
-    room: (fields) -> payload bytes that the budget leaves, None without one
+    room: (fields) -> payload bytes that the budget leaves, None without one; size: of no use here
     """
     if not torch.isfinite(latent).all():
         raise BadInput(f"{spec.name}'s latent has values that are not finite")

@@ -284,10 +284,11 @@ def encode(
     options: EncodeOptions,
     room: Callable[[Palette], int] | None,
     progress: Progress,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Palette, bytes, list[object]]:
     """A latent to the header's fields, a payload and an account of no steps.
 
-    room: payload bytes that the budget leaves, None without one
+    room: payload bytes that the budget leaves, None without one; size: of no use here
     """
     channels = latent.shape[1]
     if not torch.isfinite(latent).all():
