@@ -138,7 +138,7 @@ def test_walks_of_the_package(name, model, monkeypatch):
     seen: list[tuple[float, float]] = []
     own_walk = walk.walk
 
-    def watched(shape, levels, predict, channel, device="cpu"):
+    def watched(shape, levels, predict, channel, *rest):
         """The same walk; a second sum beside it, of the clean latents and displacements that went into it."""
         total, precision = 0.0, 0.0
 
@@ -157,7 +157,7 @@ def test_walks_of_the_package(name, model, monkeypatch):
             seen.append((step, precision))
             return z
 
-        y, sigma = own_walk(shape, levels, predict, noted, device)
+        y, sigma = own_walk(shape, levels, predict, noted, *rest)
         same(steps[-1]["y"], y.cpu())
         return y, sigma
 
