@@ -17,7 +17,7 @@ from PIL import Image
 from sdf_format.cli import main as cli
 from sdf_format.cli.conformance import own_decoder, own_teller
 from sdf_format.coding import noise
-from sdf_format.container import alpha, chunks, compression
+from sdf_format.container import alpha, chunks, metadata
 from sdf_format.errors import STATUS, BadInput, SdfError
 from sdf_format.inspect import conformance, validate
 from sdf_format.inspect.conformance import SUITE, judge
@@ -175,8 +175,9 @@ def test_a_decoder_with_a_bug_fails(monkeypatch):
         patch.setattr(chunks.zlib, "crc32", lambda *parts: 0)
         assert failed(judge(SUITE, own_decoder, own_teller, only="plain"))
     with monkeypatch.context() as patch:
-        patch.setattr(compression, "METADATA_LIMIT", 1 << 40)
-        patch.setattr(compression.unpack, "__defaults__", (1 << 40,))
+        for name in ("METADATA_LIMIT", "TOTAL_LIMIT"):
+            patch.setattr(metadata, name, 1 << 40)
+        patch.setattr(metadata.read, "__defaults__", (True, 1 << 40))
         assert failed(judge(SUITE, own_decoder, own_teller, only="text-*")) == {"text-bomb"}
 
 
@@ -237,6 +238,8 @@ def test_the_command_runs_decoders_of_anybody(tmp_path, capsys):
     )
     assert {r["name"] for r in json.loads(capsys.readouterr().out) if r["problems"]} == {
         "width-0",
+        "width-0-cut",
+        "width-0-kind-3",
         "width-65536",
         "width-spelling",
         "width-33-bits",

@@ -78,7 +78,8 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
     try:
         validate.check(stream, file)
     except SdfError as error:
-        errors.append(str(error))
+        # The fields above may have said the same, without the offset.
+        errors = [e for e in errors if not str(error).startswith(e)] + [str(error)]
     return {"valid": not errors, "errors": list(dict.fromkeys(errors)), **result}
 
 

@@ -63,7 +63,7 @@ def folder_of(
         folder = Path(snapshot_download(repository, allow_patterns=[wanted[0]], local_files_only=True))
         if (folder / wanted[0]).is_file() and not (gone := lacking(folder)):
             return folder
-    except (OSError, ValueError):  # not there
+    except (OSError, ValueError, RuntimeError):  # not there; RuntimeError: a user without a home
         pass
     if download:
         folder = _downloaded(repository, gigabytes, wanted)
