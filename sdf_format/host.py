@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from sdf_format import threads
 from sdf_format.errors import Unsupported
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,8 +27,7 @@ def need_torch() -> None:
     global _failure
     if _failure is None:
         try:
-            import torch  # noqa: F401
-
+            threads.load_torch()
             return
         except (ImportError, MemoryError, OSError, AttributeError, RuntimeError, ValueError, TypeError) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -46,7 +46,8 @@ def need_torch() -> None:
 @contextlib.contextmanager
 def own_settings() -> Iterator[None]:
     """Default device, autocast, gradients and NumPy's errors as this package expects them, in this thread and until the
-    block ends. What is set for all threads, such as the default dtype, is not touched: our tensors name theirs.
+    block ends; its number of threads as `threads` says. What is set for the whole program, such as the default dtype,
+    is not touched: our tensors name theirs.
     """
     import numpy as np
     import torch
@@ -58,6 +59,7 @@ def own_settings() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(threads.own_threads())
         stack.enter_context(np.errstate(all="ignore"))
         yield
 

@@ -93,21 +93,17 @@ def test_another_precision_and_thread_count_reads_the_same_bits(monkeypatch):
     receive = tree.receive
     monkeypatch.setattr(tree, "receive", lambda *a: seen.append(receive(*a).numpy().tobytes()) or receive(*a))
     state = tiny.load_safetensors(data)
-    before = torch.get_num_threads()
     results = []
-    try:
-        torch.set_num_threads(1)
-        monkeypatch.setitem(loading._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", torch.float32))
-        image = picture(192, 128)
-        file = saved(image, target_bytes=900, device="cpu")
-        for threads, dtype in ((1, torch.float32), (2, torch.bfloat16)):
-            torch.set_num_threads(threads)
-            monkeypatch.setitem(loading._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", dtype))
-            seen.clear()
-            pixels, _ = codec.decode_bytes(file, device="cpu")
-            results.append((list(seen), pixels.astype(float)))
-    finally:
-        torch.set_num_threads(before)
+    monkeypatch.setenv("SDF_THREADS", "1")
+    monkeypatch.setitem(loading._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", torch.float32))
+    image = picture(192, 128)
+    file = saved(image, target_bytes=900, device="cpu")
+    for threads, dtype in ((1, torch.float32), (2, torch.bfloat16)):
+        monkeypatch.setenv("SDF_THREADS", str(threads))
+        monkeypatch.setitem(loading._loaded, (1, "cpu"), tiny.Tiny(state, "cpu", dtype))
+        seen.clear()
+        pixels, _ = codec.decode_bytes(file, device="cpu")
+        results.append((list(seen), pixels.astype(float)))
     assert results[0][0] == results[1][0] and results[0][0]
     difference = np.abs(results[0][1] - results[1][1])
     assert np.sqrt((difference**2).mean()) <= 1.5 and difference.max() <= 40

@@ -294,15 +294,9 @@ def _made(found: ResolvedModel, device: str) -> Model:
 
 
 def _after_fork() -> None:
-    """A child of a process that has run a model: locks that other threads held there will never be released here, and
-    OpenMP's threads are gone but waited for, so that PyTorch may use no more than one.
-    """
+    """A child of a process that has run a model: locks that other threads held there will never be released here."""
     global _lock
     _lock = threading.Lock()
-    if _loaded:
-        import torch
-
-        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
