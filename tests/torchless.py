@@ -50,7 +50,7 @@ def main() -> None:
             try:
                 validate.check(stream, chunks.scan(stream))
             except SdfError as error:
-                assert error.code == entry["error"] and error.offset in entry["offsets"], entry["name"]
+                assert (error.code, error.offset) == (entry["error"], entry["offset"]), entry["name"]
             else:
                 assert entry["error"] in (MissingModel.code, Unsupported.code) or entry["name"].startswith(
                     ("lowbit-", "palette-")

@@ -190,7 +190,6 @@ def _parse_diffc(header: Header) -> Diffc:
         raise Unsupported(f"table 5.2: coder {fields.coder[0]} is unknown here (this decoder knows {sorted(CODERS)})")
     if fields.coder[1] not in CODER_PARAMETERS:
         raise BadFile(f"§5.2 coder: parameter {fields.coder[1]} is outside 0..{CODER_PARAMETERS[-1]}")
-    schedule.check_fields(fields.form, fields.schedule)
     if fields.denoiser and fields.denoiser[0] not in DENOISERS:
         raise Unsupported(
             f"table 5.3: denoiser {fields.denoiser[0]} is unknown here (this decoder knows {sorted(DENOISERS)})"
@@ -388,7 +387,15 @@ _PAIRS: dict[int, tuple[type[Any], Callable[[Header], Any], Callable[[Any], byte
 
 
 def parse(header: Header) -> Fields:
-    """The parameters of a header's kind, by the rules of §5; BadFile or Unsupported."""
+    """The parameters of a header's kind, by the rules of §5 and §4.2; BadFile or Unsupported."""
+    fields = parse_fields(header)
+    if isinstance(fields, Diffc):
+        schedule.check_fields(fields.form, fields.schedule)
+    return fields
+
+
+def parse_fields(header: Header) -> Fields:
+    """`parse`, whatever the levels of the schedule: for those who show what stands there."""
     if header.kind not in _PAIRS:
         raise Unsupported(f"table 5.1: payload kind {header.kind} is unknown here (this decoder knows {sorted(KINDS)})")
     fields: Fields = _PAIRS[header.kind][1](header)

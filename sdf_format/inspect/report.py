@@ -40,7 +40,7 @@ def describe(stream: BinaryIO, size: int) -> dict[str, Any]:
         "weights": header.weights.hex(),
     }
     try:
-        fields = parameters.parse(header)
+        fields = parameters.parse_fields(header)
         result |= FACTS[header.kind](file, fields, spec)
     except SdfError as error:
         errors.append(str(error))
