@@ -176,6 +176,24 @@ def test_a_signal_leaves_the_old_file_says_one_line_and_leaves_no_other(here, nu
     assert tree(here) == before
 
 
+@pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])
+def test_ctrl_c_while_the_command_is_being_imported_prints_no_traceback(handler):
+    program = (
+        "import os, runpy, signal, sys\n"
+        f"signal.signal(signal.SIGINT, signal.{handler})\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'sdf_format.cli.encode':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['sdf', '--version']\n"
+        "runpy.run_module('sdf_format.cli', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
+    assert done.stderr == b""
+    assert done.returncode == (0 if handler == "SIG_IGN" else -signal.SIGINT)
+
+
 def test_mode_and_symbolic_links_of_a_replaced_file_stay(here, small):
     put(here / "x.sdf", small)
     put(here / "real" / "old.png", b"precious").chmod(0o640)

@@ -14,6 +14,7 @@ from pictures import opened, picture, saved
 from PIL import Image
 
 from sdf_format.container import chunks, compression, mark
+from sdf_format.inspect import conformance
 
 CPU = ("--device", "cpu")
 XMP = (
@@ -136,6 +137,33 @@ def test_strip_leaves_nothing_but_the_picture(here):
     assert (np.asarray(plain) == np.asarray(opened(rich))).all()
     assert sdf("encode", "x.sdf", "z.sdf", "--strip", "--quality", "1", *CPU).status == 0
     assert opened(Path("z.sdf").read_bytes()).info == {"xmp": mark.PACKET}
+
+
+def damaged_gif() -> bytes:
+    """The second picture's head is cut; Pillow's reader raises an IndexError there."""
+    buffer = io.BytesIO()
+    pages = [picture(16, 16, seed).quantize() for seed in range(2)]
+    pages[0].save(buffer, "GIF", save_all=True, append_images=pages[1:])
+    return buffer.getvalue()[: buffer.getvalue().rindex(b"\x2c") + 8]
+
+
+@pytest.mark.parametrize(("name", "data"), [("x.gif", damaged_gif())])
+def test_what_pillow_raises_of_a_damaged_picture_is_said_in_a_line(here, name, data):
+    Path(name).write_bytes(data)
+    done = sdf("encode", name, "x.sdf", *CPU)
+    assert done.status == 1 and done.said.startswith(f"sdf encode: {name}: ") and done.said.count("\n") == 1
+    assert not Path("x.sdf").exists()
+
+
+@pytest.mark.parametrize("name", ["palette-16-1", "lowbit-4-neighbours", "sound-mono-44100", "prompt"])
+def test_every_kind_is_stripped_without_its_model(here, name):
+    original = (conformance.SUITE / "files" / f"{name}.sdf").read_bytes()
+    Path("x.sdf").write_bytes(original)
+    done = sdf("encode", "x.sdf", "y.sdf", "--strip")
+    assert done.status == 0 and ("prompt stays" in done.said) == (name == "prompt")
+    streams = [io.BytesIO(data) for data in (original, Path("y.sdf").read_bytes())]
+    payloads = [chunks.read(s, chunks.scan(s).find(chunks.DATA_CHUNK)) for s in streams]
+    assert payloads[0] == payloads[1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdf_format import files, terminal
@@ -131,7 +132,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             data, said = _picture(stream, args)
     files.put(args.sdf, data, args.force)
-    terminal.say(f"{terminal.shown(args.sdf)}: {len(data)} bytes{said}")
+    name = "<stdout>" if args.sdf == files.STANDARD else terminal.shown(args.sdf)
+    terminal.say(f"{name}: {len(data)} bytes{said}")
     return 0
 
 
@@ -147,14 +149,21 @@ def _picture(stream: BinaryIO, args: argparse.Namespace) -> tuple[bytes, str]:
     import pillow_plugin  # noqa: F401  (registers the format)
     from sdf_format.cli import metadata
 
-    try:
-        image = Image.open(stream)
-    except UnidentifiedImageError as error:
-        raise BadInput(f"{terminal.shown(args.image)} is no picture of a format that Pillow knows") from error
-    with image:
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+    with ExitStack() as stack:
+        try:
+            image = stack.enter_context(Image.open(stream))
+            frames = getattr(image, "n_frames", 1)
+            image.load()  # what stands behind the pixels of a file is known then
+        except UnidentifiedImageError as error:
+            raise BadInput(f"{terminal.shown(args.image)} is no picture of a format that Pillow knows") from error
+        except Exception as error:  # of a damaged file each of Pillow's readers raises something else
+            if terminal.expected(error):
+                raise
+            raise BadInput(
+                f"{terminal.shown(args.image)}: Pillow cannot read it: {type(error).__name__}: {error}"
+            ) from error
+        if frames > 1:
             terminal.say(f"{terminal.shown(args.image)} holds {frames} pictures; SDF holds one: the first is taken")
-        image.load()  # what stands behind the pixels of a file is known then
         brought: dict[str, Any] = dict.fromkeys(METADATA)
         if not args.strip:
             brought, left_out = metadata.inherited(image)
@@ -201,7 +210,8 @@ def _copy(stream: BinaryIO, args: argparse.Namespace) -> bytes:
     others = [(c.type, chunks.read(stream, c)) for c in kept if args.preview is None or c.type != chunks.PREVIEW_CHUNK]
     if args.preview is not None:
         others = _preview(stream, args) + others
-    if args.strip and parameters.parse(file.header).conditioning.prompt:  # type: ignore[union-attr]
+    conditioning = getattr(parameters.parse(file.header), "conditioning", None)  # of kind diffc alone
+    if args.strip and conditioning and conditioning.prompt:
         terminal.say(f"{terminal.shown(args.image)}: its prompt stays, as the picture cannot be decoded without it")
     payload = file.find(chunks.DATA_CHUNK)
     assert payload is not None  # verify has seen it

@@ -179,7 +179,8 @@ def _front(stream: BinaryIO, start: int) -> Container:
     front = fetch(stream, start, HEADER_OFFSET)
     if not front.startswith(SIGNATURE):
         raise BadFile(
-            f"§3.1 signature: {front[:8].hex(' ')} where {SIGNATURE.hex(' ')} was wanted; this is not an SDF file"
+            f"§3.1 signature: {front[:8].hex(' ') or 'nothing'} where {SIGNATURE.hex(' ')} was wanted; this is not an "
+            "SDF file"
         )
     if len(front) < HEADER_OFFSET:
         raise Truncated("§3.1 the file ends inside its version")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 
 PREFIX = b"Exif\0\0"
 X, Y, UNIT = 0x011A, 0x011B, 0x0128  # tags of TIFF 6.0
 INCHES: dict[float, float] = {2: 1.0, 3: 2.54}  # ResolutionUnit: what a unit is of an inch's dots
+ORDERS = {b"II*\0": "<", b"MM\0*": ">"}  # byte orders for struct, by a TIFF's first bytes
+TAKEN = {**ORDERS, b"II\0*": "<", b"MM*\0": ">"}  # the same with what is no TIFF's head, but is read as one by Pillow
 DIRECTORIES = {
     0x8769,
     0x8825,
@@ -44,11 +47,10 @@ MOST_DIRECTORIES = 64
 Entry = tuple[int, int, int, int]  # tag, type, count, offset of the value
 
 
-def _unprefixed(exif: bytes) -> tuple[bytes, str]:
+def _unprefixed(exif: bytes, orders: Mapping[bytes, str] = ORDERS) -> tuple[bytes, str]:
     """The TIFF in it, and its byte order for struct; "" for what is none."""
     data = exif[len(PREFIX) :] if exif.startswith(PREFIX) else exif
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4], "") if len(data) >= 8 else ""
-    return data, order
+    return data, orders.get(data[:4], "") if len(data) >= 8 else ""
 
 
 def _directory(data: bytes, order: str, offset: int) -> tuple[list[Entry], int]:
@@ -95,7 +97,7 @@ def harmless(exif: bytes) -> bool:
     False for more entries, directories or numbers than any camera writes, for values that together claim more bytes
     than there are, and for a prefix behind the first. What is no EXIF at all is harmless.
     """
-    data, order = _unprefixed(exif)
+    data, order = _unprefixed(exif, TAKEN)
     if not order:
         return not data.startswith(PREFIX)
     claimed = entries = numbers = 0
