@@ -87,17 +87,18 @@ def test_the_wheel_has_every_module_and_all_data(built):
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for package in ("sdf_format", "pillow_plugin"):
-        # autoload: a distribution of its own
+        # autoload: a distribution of its own; runs: weights in training, which nobody but the trainer needs
         wanted = {
             p.relative_to(ROOT).as_posix()
             for p in (ROOT / package).rglob("*")
-            if p.is_file() and not {"__pycache__", "autoload"} & {*p.parts}
+            if p.is_file() and not {"__pycache__", "autoload", "runs"} & {*p.parts}
         }
         assert wanted - names == set()
     assert {f"sdf_format/cuda_sources/{p.name}" for p in (ROOT / "cuda").glob("*.cu*")} <= names
     page = [*(ROOT / "web").glob("*.js"), *(ROOT / "web" / "src").glob("*.js"), ROOT / "web" / "index.html"]
     assert {f"sdf_format/web_sources/{p.relative_to(ROOT / 'web').as_posix()}" for p in page} <= names
-    assert not any(name.startswith(("tests/", "cuda/", "spec/", "pillow_plugin/autoload")) for name in names)
+    outside = ("tests/", "cuda/", "spec/", "pillow_plugin/autoload", "sdf_format/training/runs")
+    assert not any(name.startswith(outside) for name in names)
     assert wheel.stat().st_size < 25_000_000
 
 

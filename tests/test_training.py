@@ -7,12 +7,14 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from pictures import picture  # tests/pictures.py
 from PIL import Image, ImageOps
+from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -187,6 +189,26 @@ def test_a_run_of_minutes_from_shards_is_worth_its_start(photographs, tmp_path, 
     assert len(rows) >= 2 and rows[-1]["step"] > rows[0]["step"]
     assert set(rows[-1]["at"]) == set(rows[-1]["drawings"]) == {"0.02", "0.05", "0.1", "0.2", "0.4", "0.8"}
     assert all(f.stat().st_size < 16e6 for f in (tmp_path / "run").iterdir())
+
+
+def test_a_run_starts_from_weights(photographs, tmp_path):
+    made = GatedNet((16, 16, 16), (1, 1, 1, 1, 1))
+    checkpoints.export(made.state_dict(), tmp_path / "start.safetensors")
+    common = ["--data", str(photographs), "--run", f"{tmp_path}/run", *SMALL]
+    run = fit.Run(
+        fit.parser().parse_args([*common, "--start", f"{tmp_path}/start.safetensors"]),
+        pictures.load_photographs(photographs),
+    )
+    for name, value in made.state_dict().items():
+        assert torch.equal(run.ema[name], value.bfloat16().float() if name != "variance" else value), name
+
+
+def test_the_weights_in_training_fit_the_network():
+    folder = Path(fit.__file__).parent / "runs" / "sdf-tiny-2"
+    net = GatedNet()
+    net.load_state_dict({k: v.float() for k, v in load_file(folder / "weights.safetensors").items()})
+    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+    assert last["at"]["0.1"] > 26.9
 
 
 def test_training_lowers_the_error(photographs, tmp_path):
