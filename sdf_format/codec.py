@@ -355,7 +355,7 @@ def check_weights(header: Header, fields: parameters.Fields, spec: ModelSpec) ->
     spec.check_size(header.width, header.height)
     if not spec.predicts and (header.kind == parameters.DIFFC or getattr(fields, "cleanup", None)):
         raise Unsupported(
-            f"§4.5 {'steps of kind diffc' if header.kind == parameters.DIFFC else 'clean-up'} need a model that "
+            f"§4.5 {'kind diffc' if header.kind == parameters.DIFFC else 'clean-up'} needs a model that "
             f"predicts; {spec.name} is an autoencoder alone"
         )
 

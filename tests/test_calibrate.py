@@ -247,7 +247,7 @@ def test_a_model_of_another_kind_is_calibrated_too(folder):
     ("options", "message"),
     [
         (["--size", "100"], "multiples of 16"),
-        (["--end", "11"], "end 11.0"),
+        (["--end", "14"], "end 14.0"),
         (["--table", "mode"], "table 'mode'"),
         (["--steps", "0"], "steps"),
         (["--images", "nowhere"], "nowhere"),

@@ -24,6 +24,11 @@ from sdf_format.inspect import conformance
 CPU = ("--device", "cpu")
 
 
+def attentive() -> None:
+    """In a child: Ctrl-C is heard, though the tests themselves may run in the background, where it is not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module")
 def small() -> bytes:
     return saved(picture(32, 24), quality=5, device="cpu")
@@ -163,6 +168,7 @@ def test_a_signal_leaves_the_old_file_says_one_line_and_leaves_no_other(here, nu
         [sys.executable, "-m", "sdf_format.cli", "encode", "x.png", "keep.sdf", "--force", "--quality", "90", *CPU],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=attentive,
     )
     maps = Path(f"/proc/{running.pid}/maps")
     deadline = time.monotonic() + 120

@@ -78,7 +78,9 @@ def test_minimal_file_objects(data, kind):
 
 
 @pytest.mark.parametrize("kind", [Minimal, Arrays])
-def test_minimal_file_objects_are_identified(data, kind):
+def test_minimal_file_objects_are_identified(data, kind, monkeypatch):
+    # The formats that Pillow tries first. Some of the others call more of a file object than Pillow demands of it.
+    monkeypatch.setattr(Image, "ID", ["BMP", "DIB", "GIF", "JPEG", "PNG", "SDF"])
     assert Image.open(kind(data)).format == "SDF"
 
 

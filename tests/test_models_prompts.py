@@ -47,12 +47,12 @@ def test_conditioning_is_written_and_read(conditioning):
 def test_conditioning_has_limits():
     law = dict(steps=1, end=0, slope=1, bend=0)
     for conditioning in (
-        parameters.Conditioning("x" * 8193),
-        parameters.Conditioning("", 32),
-        parameters.Conditioning("", 1, -1),
+        ("x" * 8193,),
+        ("", 32),
+        ("", 1, -1),
     ):
         with pytest.raises(BadInput):
-            parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=conditioning))
+            parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=parameters.Conditioning(*conditioning)))
     good = parameters.build(parameters.Diffc(schedule.LAW, law, conditioning=parameters.Conditioning("fox")))
     assert good.endswith(b"\x08\x08\x04\x00fox")
     for bad in (good[:-3] + b"\xff\xfe\xfd", good[:-4] + b"\x07fox"):

@@ -218,12 +218,12 @@ def test_files_that_cannot_be_decoded(folders, tmp_path, monkeypatch):
     for file_, error, said in (
         (changed(channels=4), BadFile, "a latent of 4 channels"),
         (changed(cell=16), BadFile, "cells of 16"),
-        (changed(mode="stereo"), BadFile, "a model of mono"),
+        (changed(mode="stereo"), BadFile, "a model of sound, mono"),
         (changed(length=8000), BadFile, "ends before"),
         (changed(length=2**32 - 1), TooMuch, "most_samples"),
         (changed(length=2**31, rate=192000), TooMuch, "most_samples"),
         (changed(weights=bytes(32)), MissingModel, "unregistered weights"),
-        (changed(weights=loading.find(tmp_path / "kl").sha256), BadFile, "a model of pictures"),
+        (changed(weights=loading.find(tmp_path / "kl").sha256, channels=4, cell=2), BadFile, "a model of pictures"),
         (changed(mode="L", width=8, height=8), BadFile, "a picture of a model of sound"),
         (changed(kind=parameters.DIFFC, parameters=parameters.build(LAW)), Unsupported, "autoencoder alone"),
     ):

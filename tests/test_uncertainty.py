@@ -66,7 +66,7 @@ def test_truncated_grey_and_bounded(data):
     assert part.shape == (96, 128)
     with pytest.raises(TooMuch, match="most_work"):
         uncertainty.spread(io.BytesIO(data), most_work=128 * 96 * 12)
-    with pytest.raises(BadInput, match="samples"):
+    with pytest.raises(BadInput, match="number 1"):
         uncertainty.spread(io.BytesIO(data), number=1)
     assert uncertainty.spread(io.BytesIO(saved(picture().convert("LA"), quality=5)), number=2).shape == (64, 96)
 

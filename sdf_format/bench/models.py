@@ -114,7 +114,7 @@ AUTOENCODER = dict(
     down_block_types=("DownEncoderBlock2D",) * 4,
     up_block_types=("UpDecoderBlock2D",) * 4,
 )
-MEASURED = 5  # noise levels at which a sender measures a picture before it plans the walk
+MEASURED = 6  # what a sender predicts beside the walk: five noise levels to plan it, and what the receiver ends with
 COARSE, FINE = 1.0, 0.1  # noise levels of a network's predictions and of a refiner's
 # of text, as the pipelines pad it; Z-Image does not
 TOKENS = {"flux1-dev": 512, "sd35-medium": 77 + 256, "z-image-turbo": 32, "flux2-klein-base": 512}

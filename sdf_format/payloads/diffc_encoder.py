@@ -301,7 +301,8 @@ def plan(
     room  payload bytes that the budget leaves beside a header with such fields; None where there is no budget
     """
     smallest, steps = options.smallest(), options.steps
-    limit = fit.MOST_BITS * latent.numel()
+    # A table's steps are what they are; the law's and inline ones become more where a picture takes more bits.
+    limit = most_bits = (fit.MOST_BITS if options.table is None else 1) * latent.numel()
     level, error = fit.HIGHEST, math.inf
     if room is None:
         quality = DEFAULT_QUALITY if options.quality is None else options.quality
@@ -370,10 +371,14 @@ def plan(
         bits = min(bits, sum(schedule.granted_bits(entry, gain, cells)) // 8 * 8)
     payload = -(-bits // 8)
     if room is not None:
-        most = min(room(fields), fit.MOST_BITS * latent.numel() // 8)
+        most = min(room(fields), most_bits // 8)
         payload = most if bits == limit else min(payload, most)
     payload = max(1, payload)
-    expanded = schedule.expand(fields.form, fields.schedule, 8 * payload, latent.shape[2] * latent.shape[3])
+    cells = latent.shape[2] * latent.shape[3]
+    expanded = schedule.expand(fields.form, fields.schedule, 8 * payload, cells)
+    while max(expanded.bits) > latent.numel():  # §6.3.1; payloads are whole bytes, and callers name numbers of steps
+        payload = payload * latent.numel() // max(expanded.bits)
+        expanded = schedule.expand(fields.form, fields.schedule, 8 * payload, cells)
     overgrant = fit.overgrant(curve, expanded.levels, expanded.bits, chosen)
     plain = any(
         sample_error <= PLAIN * photograph_error((measured - QUALITY_LEVEL[0]) / QUALITY_LEVEL[1])
