@@ -186,6 +186,16 @@ def rich(**more) -> bytes:
     return saved(picture(32, 24), quality=5, device="cpu", **given)
 
 
+@pytest.mark.clause("3.7")
+@pytest.mark.parametrize("target", ["x.png", "x.tif", "x.webp"])
+def test_xmp_that_gives_way_to_the_mark_is_said(here, target):
+    with_packet = saved(picture(32, 24), quality=5, device="cpu", xmp="<rdf/>".encode("utf-16"))
+    for data, said in ((with_packet, True), (saved(picture(32, 24), quality=5, device="cpu"), False), (rich(), False)):
+        Path("x.sdf").write_bytes(data)
+        done = sdf("decode", "x.sdf", target, "--force", *CPU)
+        assert done.status == 0 and ("cannot take the mark" in done.said) == said
+
+
 def test_a_tiff_has_xmp_and_the_mark_and_everything_else(here):
     Path("x.sdf").write_bytes(rich())
     assert sdf("decode", "x.sdf", "x.tif", *CPU).status == 0

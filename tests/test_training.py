@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sdf_format.errors import BadInput
+from sdf_format.models import dct
 from sdf_format.models.gated_net import Depthwise, GatedNet
 from sdf_format.training import card, checkpoints, drawings, fit, pictures, plot, prepare, shards
 
@@ -203,12 +204,19 @@ def test_a_run_starts_from_weights(photographs, tmp_path):
         assert torch.equal(run.ema[name], value.bfloat16().float() if name != "variance" else value), name
 
 
-def test_the_weights_in_training_fit_the_network():
+def test_the_weights_in_training_know_more_than_the_wiener_filter():
     folder = Path(fit.__file__).parent / "runs" / "sdf-tiny-2"
     net = GatedNet()
     net.load_state_dict({k: v.float() for k, v in load_file(folder / "weights.safetensors").items()})
-    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
-    assert last["at"]["0.1"] > 26.9
+    rng = np.random.default_rng(1)
+    shown = torch.from_numpy(np.stack([np.asarray(drawings.drawing(rng, 128)) for _ in range(4)]))
+    clean = pictures.latents(shown, dct.matrix())
+    level = torch.tensor([0.0, 2.0, 4.0, 6.0])
+    error = fit.relative_error(net.eval(), clean, level, torch.Generator().manual_seed(0))
+    untrained = GatedNet()
+    untrained.variance.copy_(net.variance)
+    wiener = fit.relative_error(untrained.eval(), clean, level, torch.Generator().manual_seed(0))
+    assert (error < 0.6 * wiener).all()
 
 
 def test_training_lowers_the_error(photographs, tmp_path):

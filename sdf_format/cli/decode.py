@@ -157,7 +157,24 @@ def _export(image: Any, target: str, args: argparse.Namespace) -> Export:
     export = Export(name, image.mode, image.size, {} if args.strip else image.info)
     for note in export.notes():
         terminal.say(note)
+    if not args.strip and _gave_way(image):
+        terminal.say(
+            f"{terminal.shown(target)}: the file's XMP is no RDF in UTF-8 and cannot take the mark (§3.7), "
+            "which is written in its place; the SDF file keeps it"
+        )
     return export
+
+
+def _gave_way(image: Any) -> bool:
+    """Whether the mark stands in the place of a packet that the file has (§3.7)."""
+    from sdf_format.container import chunks, mark, metadata
+
+    if image.info.get("xmp") != mark.PACKET:
+        return False
+    at = image.fp.tell()
+    stored = metadata.read(image.fp, chunks.scan(image.fp), marked=False).get("xmp", b"")
+    image.fp.seek(at)
+    return stored not in (b"", mark.PACKET)
 
 
 @dataclass(frozen=True)
